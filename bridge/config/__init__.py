@@ -1,0 +1,1 @@
+"""The configuration: what may stand in the file, and how it is read."""

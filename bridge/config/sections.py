@@ -1,0 +1,155 @@
+"""The whole configuration on one page: every key, its default, its bounds, its meaning.
+
+The docstring below a key is its description in the generated reference
+(docs/configuration.md) and in the JSON Schema. Bounds that need two keys stand in `rules.py`.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+NonEmpty = Annotated[str, Meta(min_length=1)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One table of the file; a misspelt key is an error, never a silent default."""
+
+
+class Secret(Section, frozen=True):
+    """Where a secret is kept; exactly one of the three. The secret itself is never inline."""
+
+    file: NonEmpty | None = None
+    """Path of a file whose content, less one trailing newline, is the secret."""
+    env: NonEmpty | None = None
+    """Name of an environment variable."""
+    credential: NonEmpty | None = None
+    """Name of a systemd credential (LoadCredential=), read from $CREDENTIALS_DIRECTORY."""
+
+
+class MqttTls(Section, frozen=True):
+    """TLS to the MQTT broker; an empty table means the trust store of the system."""
+
+    ca_file: NonEmpty | None = None
+    """PEM file with the certificate authorities to trust instead of the system's."""
+    cert_file: NonEmpty | None = None
+    """PEM file with the bridge's own certificate (mutual TLS)."""
+    key_file: NonEmpty | None = None
+    """PEM file with the private key of `cert_file`; nobody but its owner may read it."""
+    server_name: NonEmpty | None = None
+    """Name to expect in the broker's certificate where it is not `mqtt.host`."""
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
+    """Oldest TLS version that is accepted."""
+
+
+class MqttSection(Section, frozen=True):
+    """Where telemetry comes from: one MQTT 5 broker."""
+
+    host: NonEmpty = "127.0.0.1"
+    """Name or address of the MQTT broker; all addresses of a name are tried."""
+    port: Port = 1883
+    """TCP port of the MQTT broker; 8883 is usual with TLS."""
+    client_id: Annotated[str, Meta(min_length=1, max_length=65_535)] = "mqtt-kafka-bridge"
+    """Fixed Client Identifier: the session hangs on it, so it must not change between starts."""
+    username: NonEmpty | None = None
+    """User name for the MQTT broker."""
+    password: Secret | None = None
+    """Password for the MQTT broker."""
+    session_expiry_s: Annotated[int, Meta(ge=1, le=4_294_967_295)] = 604_800
+    """How long the MQTT broker keeps the session, and what queues in it, while we are away."""
+    receive_maximum: Annotated[int, Meta(ge=1, le=65_534)] = 2_000
+    """PUBLISHes the MQTT broker may leave unacknowledged; 65,535 would be left out of CONNECT."""
+    unsettled_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 20_000
+    """The bridge's own bound: reading pauses at this many messages not yet acknowledged."""
+    unsettled_bytes_max: Annotated[int, Meta(ge=1_048_576)] = 67_108_864
+    """The same bound in bytes, counted as what the bridge itself holds of those messages."""
+    packet_bytes_max: Annotated[int, Meta(ge=1_024, le=268_435_455)] = 2_097_152
+    """A larger PUBLISH becomes a dead letter of its first 64 KiB; it never disconnects."""
+    keep_alive_s: Annotated[int, Meta(ge=1, le=65_535)] = 30
+    """Keep Alive asked for; the MQTT broker may impose its own."""
+    tls: MqttTls | None = None
+    """TLS settings; `{}` uses the trust store of the system, absent means plain TCP."""
+
+
+class KafkaSection(Section, frozen=True):
+    """Where records go."""
+
+    bootstrap_servers: NonEmpty = "127.0.0.1:9092"
+    """Comma-separated host:port list of the Kafka cluster."""
+    username: NonEmpty | None = None
+    """SASL user name."""
+    password: Secret | None = None
+    """SASL password."""
+    properties: dict[str, str | int | float | bool | Secret] = {}
+    """Further librdkafka properties by their own names; those the promise rests on are refused."""
+
+
+class Route(Section, frozen=True):
+    """Which MQTT messages go to which Kafka topic."""
+
+    filter: NonEmpty = "devices/+/telemetry"
+    """Topic Filter; its one + is the device id."""
+    kafka_topic: NonEmpty = "telemetry-raw"
+    """Kafka topic of the telemetry records."""
+    kind: Literal["telemetry"] = "telemetry"
+    """What a message is: `telemetry` is validated and enriched."""
+    format: Literal["json"] = "json"
+    """Format of a payload whose PUBLISH names no Content Type."""
+    payload_bytes_max: Annotated[int, Meta(ge=1, le=268_435_455)] = 262_144
+    """A larger payload becomes a dead letter `too_large`."""
+    user_properties: Annotated[tuple[NonEmpty, ...], Meta(max_length=16)] = ()
+    """Names of MQTT 5 User Properties that become headers `mqtt.user.<name>`."""
+
+
+class DeadLetterSection(Section, frozen=True):
+    """Where messages go that cannot be telemetry."""
+
+    kafka_topic: NonEmpty = "telemetry-dlq"
+    """Kafka topic of the dead letters."""
+
+
+class ValidationSection(Section, frozen=True):
+    """What a sane message is."""
+
+    timestamp_future_max_s: Annotated[float, Meta(ge=0)] = 300
+    """How far a device's timestamp may be ahead of the server's clock."""
+    timestamp_age_max_s: PositiveSeconds = 604_800
+    """How old a device's timestamp may be."""
+
+
+class OpsSection(Section, frozen=True):
+    """Health and metrics over HTTP."""
+
+    listen: NonEmpty = "127.0.0.1:9464"
+    """Address and port to listen on; port 0 takes a free one and logs it."""
+
+
+class LogSection(Section, frozen=True):
+    """What the bridge says on standard output."""
+
+    format: Literal["auto", "console", "json"] = "auto"
+    """`auto` is console on a terminal, else JSON lines."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is written."""
+
+
+class ShutdownSection(Section, frozen=True):
+    """How a stop goes."""
+
+    drain_timeout_s: Annotated[float, Meta(ge=6, le=3_600)] = 30
+    """Whole budget of a stop; the flush to Kafka gets it less 5 s."""
+
+
+class BridgeConfig(Section, frozen=True):
+    """The root of the file."""
+
+    mqtt: MqttSection = MqttSection()
+    kafka: KafkaSection = KafkaSection()
+    route: Annotated[tuple[Route, ...], Meta(min_length=1)] = (Route(),)
+    dead_letter: DeadLetterSection = DeadLetterSection()
+    validation: ValidationSection = ValidationSection()
+    ops: OpsSection = OpsSection()
+    log: LogSection = LogSection()
+    shutdown: ShutdownSection = ShutdownSection()

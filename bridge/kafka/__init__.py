@@ -1,0 +1,1 @@
+"""Records out, delivery reports in: the Kafka side, pure; no client library here."""

@@ -1,0 +1,61 @@
+"""What is handed to Kafka."""
+
+from typing import Protocol
+
+import msgspec
+
+Headers = list[tuple[str, bytes]]
+
+
+class Instant(msgspec.Struct, frozen=True, gc=False):
+    """When a batch of PUBLISHes was read; one for all of them, so a batch costs one clock read."""
+
+    unix_us: int
+    """Wall clock, microseconds since 1970, UTC."""
+    monotonic_s: float
+    """The same moment on the clock that never steps; for ages and latencies only."""
+    rfc3339: str
+    """The wall clock as written into records: UTC, microseconds, `Z`."""
+
+
+class Origin(Protocol):
+    """The received packet, kept until Kafka has the record: a dead letter needs its bytes."""
+
+    @property
+    def topic(self) -> str:
+        """MQTT Topic Name."""
+
+    @property
+    def payload(self) -> bytes:
+        """The Application Message as the device sent it."""
+
+    @property
+    def content_type(self) -> str | None:
+        """MQTT 5 Content Type, if the device gave one."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """What the log and the metrics say of a dead letter; the same words stand in its headers."""
+
+    dlq_id: str
+    reason: str
+    layer: str
+    detail: str
+    device_id: str
+    mqtt_topic: str
+
+
+class Record(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """One Kafka record, complete; `runtime/kafka_producer.py` adds nothing to it."""
+
+    kafka_topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+    received: Instant
+    """Gives the record its timestamp."""
+    origin: Origin
+    dead_letter: DeadLetter | None = None
+    """Present on a dead letter, absent on telemetry."""
+    is_flagged: bool = False
+    """Telemetry that carries `warnings`."""

@@ -1,0 +1,50 @@
+"""The order in which PUBACKs leave: the order in which their PUBLISHes came."""
+
+from collections import deque
+
+import msgspec
+
+
+class Receipt(msgspec.Struct, eq=False, gc=False):
+    """One PUBLISH that is owed a PUBACK."""
+
+    packet_id: int
+    settled: bool = False
+
+
+class AckLedger:
+    """Turn delivery reports, which come in any order, into PUBACKs in receive order.
+
+    MQTT wants PUBACKs in the order of their PUBLISHes [MQTT-4.6.0-2], but Kafka reports each
+    partition in its own time: a receipt settled early waits here for the ones before it.
+
+    One ledger serves one Network Connection. After a reconnect the broker resends whatever was
+    not acknowledged, so the old ledger is dropped whole: a late delivery report then settles a
+    receipt that nobody reads, instead of acknowledging a reused Packet Identifier.
+    """
+
+    def __init__(self) -> None:
+        self._owed: deque[Receipt] = deque()
+
+    def __len__(self) -> int:
+        """Count the PUBLISHes of this connection that still await their PUBACK."""
+        return len(self._owed)
+
+    def open(self, packet_id: int) -> Receipt:
+        """Note a received PUBLISH; hand the receipt to `settle` once its record is safe."""
+        receipt = Receipt(packet_id)
+        self._owed.append(receipt)
+        return receipt
+
+    def settle(self, receipt: Receipt) -> None:
+        """Mark a PUBLISH as safe to acknowledge: its record, or its dead letter, is in Kafka."""
+        assert not receipt.settled, f"PUBLISH {receipt.packet_id} settled twice"
+        receipt.settled = True
+
+    def take_ready(self) -> list[int]:
+        """Remove and return the Packet Identifiers to PUBACK now, oldest first."""
+        ready: list[int] = []
+        owed = self._owed
+        while owed and owed[0].settled:
+            ready.append(owed.popleft().packet_id)
+        return ready

@@ -1,0 +1,1 @@
+"""Facts become names: log events, metrics, health."""

@@ -1,0 +1,1 @@
+"""One message becomes a record: telemetry or a dead letter. Pure functions."""

@@ -1,0 +1,58 @@
+"""What becomes of a message, as values: no stage raises because of what a device sent."""
+
+import enum
+from typing import Any, TypeAlias
+
+import msgspec
+
+
+class Reason(enum.StrEnum):
+    """Why a message became a dead letter; also a metric label, so the set is closed."""
+
+    EMPTY = "empty"
+    NOT_DECODABLE = "not_decodable"
+    MALFORMED_PACKET = "malformed_packet"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    SCHEMA_MISMATCH = "schema_mismatch"
+    TIMESTAMP_FUTURE = "timestamp_future"
+    TIMESTAMP_OLD = "timestamp_old"
+    DEVICE_MISMATCH = "device_mismatch"
+    DEVICE_ID_INVALID = "device_id_invalid"
+    KAFKA_REFUSED = "kafka_refused"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Layer(enum.StrEnum):
+    """Which layer of validation spoke."""
+
+    PROTOCOL = "protocol"
+    SCHEMA = "schema"
+    POLICY = "policy"
+    KAFKA = "kafka"
+
+
+class Telemetry(msgspec.Struct, eq=False, gc=False):
+    """One reading that passed layers 1 and 2."""
+
+    message: dict[str, Any]
+    """The device's own message, whole; enrichment writes the server's fields into it."""
+    measured_at_us: int
+    """The device's timestamp, microseconds since 1970, UTC."""
+    timestamp: str
+    """The same in the record's one form: RFC 3339, UTC, `Z`."""
+    warnings: list[str] | None = None
+
+
+class Rejected(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """The message goes to the dead letter topic: its original bytes with this explanation."""
+
+    reason: Reason
+    layer: Layer
+    detail: str
+    """Readable; may quote what the device sent, so it is escaped and cut before it leaves."""
+    timestamp: str | None = None
+    """The device's timestamp in the record's form where it could be read; part of the key."""
+
+
+Verdict: TypeAlias = Telemetry | Rejected
