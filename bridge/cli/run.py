@@ -1,0 +1,48 @@
+"""`run`: the daemon."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+
+from bridge.cli.arguments import add_config, load_from
+from bridge.observe.log import configure, install_library_log
+from bridge.runtime.daemon import serve
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "run",
+        help="the daemon: carry messages until SIGTERM",
+        description="Carry telemetry from the MQTT broker to Kafka until SIGTERM or Ctrl-C.",
+    )
+    add_config(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run until a signal; 0 after a clean stop.
+
+    Raises:
+        ConfigError: The configuration cannot be used.
+    """
+    loaded = load_from(arguments)
+    # A lost terminal is no reason to stop, and reloading is not there yet.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    log = configure(loaded.config.log, sys.stdout)
+    install_library_log(log)
+    for warning in loaded.warnings:
+        log.emit("configuration_warned", warning=warning)
+    try:
+        return asyncio.run(
+            serve(
+                loaded.config,
+                config_path=str(arguments.config),
+                environment=os.environ,
+                log=log,
+            )
+        )
+    finally:
+        log.close()

@@ -1,0 +1,105 @@
+"""What the session reports: one struct for each observed fact."""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from bridge.mqtt.ack_ledger import Receipt
+from bridge.mqtt.packets import Inbound
+
+
+class Finding(Struct, frozen=True):
+    """A CONNACK property that differs from what was asked for, and what follows from it."""
+
+    name: str
+    asked: str
+    given: str
+    consequence: str
+    is_fatal_to_promise: bool = False
+    """The bridge cannot keep its promise with this broker: it is not ready."""
+
+
+class Connected(Struct, frozen=True):
+    """CONNACK Success came."""
+
+    session_present: bool
+    is_session_lost: bool
+    """This process had a session there, and the broker no longer knows it."""
+    keep_alive_s: int
+    findings: tuple[Finding, ...]
+
+
+class Refused(Struct, frozen=True):
+    """CONNACK with a reason code >= 0x80, or an answer that is not MQTT 5 at all."""
+
+    reason_code: int
+    reason: str
+    detail: str
+    is_patience_due: bool
+    """Trying again soon makes it worse or cannot help (banned, busy, not authorized)."""
+
+
+class VersionRefused(Struct, frozen=True):
+    """The broker does not speak MQTT 5."""
+
+    detail: str
+
+
+class SubscribedAll(Struct, frozen=True):
+    """Every Topic Filter is granted QoS 1."""
+
+    topic_filters: tuple[str, ...]
+
+
+class SubscriptionRefused(Struct, frozen=True):
+    """A Topic Filter is refused, or granted less than QoS 1."""
+
+    topic_filter: str
+    reason_code: int
+    reason: str
+
+
+class Received(Struct, frozen=True):
+    """The PUBLISHes of one socket read, each with its receipt; None at QoS 0."""
+
+    packets: list[Inbound]
+    receipts: list[Receipt | None]
+
+
+class Disconnected(Struct, frozen=True):
+    """The broker sent DISCONNECT."""
+
+    reason_code: int
+    reason: str
+    detail: str
+    is_patience_due: bool
+
+
+class Violated(Struct, frozen=True):
+    """The broker broke the protocol; our DISCONNECT with this reason code is in the buffer."""
+
+    reason_code: int
+    detail: str
+
+
+class TimedOut(Struct, frozen=True):
+    """The broker did not answer: no CONNACK, no SUBACK, or nothing since our PINGREQ."""
+
+    waited_for: str
+    after_s: float
+
+
+Event: TypeAlias = (
+    Connected
+    | Refused
+    | VersionRefused
+    | SubscribedAll
+    | SubscriptionRefused
+    | Received
+    | Disconnected
+    | Violated
+    | TimedOut
+)
+
+ENDS_CONNECTION = (Refused, VersionRefused, Disconnected, Violated, TimedOut)
+"""After one of these the transport closes the socket."""

@@ -1,0 +1,402 @@
+"""The MQTT 5 session as a state machine without I/O.
+
+Theory of operation. One `Session` lives as long as the process; each Network Connection begins
+with `connect`, which drops the old ledger whole and starts a new `epoch`:
+
+    IDLE --connect--> CONNECTING --CONNACK--> CONNECTED --SUBACK--> SUBSCRIBED
+      ^                   |                       |                     |
+      +---- closed -------+-----------------------+---------------------+
+
+Bytes go in through `receive_data`, facts come out as its result, bytes to write wait in
+`data_to_send`. `now` is the monotonic clock in seconds. PUBLISHes are taken from CONNACK on, since
+a resumed session delivers before our SUBSCRIBE is answered. SUBSCRIBE follows every CONNACK, also
+with Session Present, because some brokers lose subscriptions of a session they keep.
+"""
+
+import enum
+from typing import Final
+
+import msgspec
+
+from bridge.errors import PeerError
+from bridge.mqtt import codec
+from bridge.mqtt.ack_ledger import AckLedger, Receipt
+from bridge.mqtt.connack import findings_of
+from bridge.mqtt.events import (
+    Connected,
+    Disconnected,
+    Event,
+    Received,
+    Refused,
+    SubscribedAll,
+    SubscriptionRefused,
+    TimedOut,
+    VersionRefused,
+    Violated,
+)
+
+CONNECT_TIMEOUT_S: Final = 10.0
+"""How long CONNACK or SUBACK may take."""
+RESUBSCRIBE_S: Final = 30.0
+"""A refused Topic Filter is asked for again after this time: the ACL may have been mended."""
+
+_GREETINGS: Final = (0x20, 0xE0, 0xF0)
+"""CONNACK, DISCONNECT, AUTH: what an MQTT broker may answer CONNECT with."""
+_SUBSCRIBE_ID: Final = 1
+_STATUS_ID: Final = 2
+_GRANTED_QOS_1: Final = 1
+_FIRST_ERROR: Final = 0x80
+_UNSUPPORTED_PROTOCOL_VERSION: Final = 0x84
+_RETAIN_NOT_SUPPORTED: Final = 0x9A
+_QOS_NOT_SUPPORTED: Final = 0x9B
+
+_PATIENCE_REASONS: Final = frozenset(
+    {
+        0x85,  # Client Identifier not valid
+        0x86,  # Bad User Name or Password
+        0x87,  # Not authorized
+        0x89,  # Server busy
+        0x8A,  # Banned
+        0x8C,  # Bad authentication method
+        0x8E,  # Session taken over
+        0x93,  # Receive Maximum exceeded
+        0x96,  # Message rate too high
+        0x97,  # Quota exceeded
+        0x98,  # Administrative action
+        0x9C,  # Use another server
+        0x9D,  # Server moved
+        0x9F,  # Connection rate exceeded
+    }
+)
+
+
+class Phase(enum.Enum):
+    """How far the current Network Connection has come."""
+
+    IDLE = enum.auto()
+    CONNECTING = enum.auto()
+    CONNECTED = enum.auto()
+    SUBSCRIBED = enum.auto()
+
+
+class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What CONNECT and SUBSCRIBE ask for."""
+
+    client_id: str
+    topic_filters: tuple[str, ...]
+    username: str | None = None
+    session_expiry_s: int
+    receive_maximum: int
+    keep_alive_s: int
+    packet_bytes_max: int
+
+    @property
+    def status_topic(self) -> str:
+        """Topic Name of the retained `online` or `offline`."""
+        return f"bridge/{self.client_id}/status"
+
+
+class Session:
+    """One MQTT session over many Network Connections; see the module for the states.
+
+    Invariant: PUBACKs are taken from the ledger of the current connection only, so a delivery
+    report of an older one acknowledges nothing [facts: Packet Identifiers are reused at once].
+    """
+
+    def __init__(self, settings: SessionSettings) -> None:
+        self.settings = settings
+        self.phase = Phase.IDLE
+        self.epoch = 0
+        self.ledger = AckLedger()
+        self.granted: dict[str, int] = {}
+        """Reason code of the last SUBACK for each Topic Filter."""
+        self.is_promise_kept = True
+        """False while a CONNACK property makes the promise impossible (Maximum QoS 0)."""
+        self._decoder = codec.Decoder(packet_bytes_max=settings.packet_bytes_max)
+        self._out = bytearray()
+        self._had_session = False
+        self._retain_available = True
+        self._will_qos = 1
+        self._keep_alive_s = float(settings.keep_alive_s)
+        self._last_sent = 0.0
+        self._last_received = 0.0
+        self._is_ping_owed = False
+        self._is_reading_paused = False
+        self._is_greeting_due = False
+        self._answer_due: float | None = None
+        self._resubscribe_at: float | None = None
+
+    # ------------------------------------------------------------------ connection
+
+    def connect(self, *, now: float, password: str | None = None) -> None:
+        """Start a new Network Connection: CONNECT is in the buffer, the old ledger is gone."""
+        settings = self.settings
+        self.epoch += 1
+        self.phase = Phase.CONNECTING
+        self.ledger = AckLedger()
+        self.granted = {}
+        self._decoder = codec.Decoder(packet_bytes_max=settings.packet_bytes_max)
+        self._out.clear()
+        self._keep_alive_s = float(settings.keep_alive_s)
+        self._is_ping_owed = False
+        self._is_reading_paused = False
+        self._is_greeting_due = True
+        self._last_received = now
+        self._answer_due = now + CONNECT_TIMEOUT_S
+        self._resubscribe_at = None
+        self._send(
+            codec.encode_connect(
+                client_id=settings.client_id,
+                username=settings.username,
+                password=password,
+                session_expiry_s=settings.session_expiry_s,
+                receive_maximum=settings.receive_maximum,
+                keep_alive_s=settings.keep_alive_s,
+                will=codec.Will(
+                    settings.status_topic, b"offline", self._will_qos, self._retain_available
+                ),
+            ),
+            now,
+        )
+
+    def closed(self) -> None:
+        """Note that the Network Connection is gone; what it received is still on its way."""
+        self.phase = Phase.IDLE
+        self._out.clear()
+        self._answer_due = None
+        self._resubscribe_at = None
+
+    def say_offline(self, *, now: float) -> None:
+        """Publish the retained `offline`: the first word of a stop, while PUBACKs still flow."""
+        if self.phase in (Phase.CONNECTED, Phase.SUBSCRIBED):
+            self._publish_status(b"offline", now)
+
+    def disconnect(self, *, now: float) -> None:
+        """Send DISCONNECT, keeping the session; nothing may be sent after it [MQTT-3.14.4-1]."""
+        if self.phase in (Phase.CONNECTED, Phase.SUBSCRIBED):
+            self._send(codec.encode_disconnect(), now)
+        self.phase = Phase.IDLE
+
+    # ------------------------------------------------------------------ bytes
+
+    def data_to_send(self) -> bytes:
+        """Remove and return what is to be written to the socket now."""
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    def receive_data(self, data: bytes, *, now: float) -> list[Event]:
+        """Take bytes from the socket; return what they meant, in order."""
+        self._last_received = now
+        self._is_ping_owed = False
+        decoder = self._decoder
+        violation: PeerError | None = None
+        if self._is_greeting_due:
+            self._is_greeting_due = False
+            if data[0] & 0xF0 not in _GREETINGS:
+                head = bytes(data[:32])
+                detail = f"the peer answered CONNECT with {head!r}"
+                return [Refused(0, "not_mqtt", detail, is_patience_due=True)]
+        try:
+            decoder.feed(data)
+        except PeerError as error:
+            violation = error
+        events: list[Event] = []
+        closing: list[Event] = []
+        if decoder.controls:
+            controls, decoder.controls = decoder.controls, []
+            for packet in controls:
+                self._receive_control(packet, events, closing, now)
+        if decoder.publishes and not closing and self.phase is Phase.CONNECTING:
+            violation = PeerError("PUBLISH before CONNACK", reason_code=codec.PROTOCOL_ERROR)
+        elif decoder.publishes:
+            events.append(self._receive_publishes())
+        if violation is not None and not closing:
+            closing.append(self._violated(violation, now))
+        if closing:
+            events.append(closing[0])
+        return events
+
+    def _receive_publishes(self) -> Received:
+        decoder = self._decoder
+        packets, decoder.publishes = decoder.publishes, []
+        open_receipt = self.ledger.open
+        receipts: list[Receipt | None] = []
+        for packet in packets:
+            packet_id = packet.packet_id
+            receipts.append(None if packet_id is None else open_receipt(packet_id))
+        return Received(packets, receipts)
+
+    def acknowledge(self, *, now: float) -> int:
+        """Put the PUBACKs that are due into the buffer; return how many."""
+        ready = self.ledger.take_ready()
+        if ready and self.phase in (Phase.CONNECTED, Phase.SUBSCRIBED):
+            self._send(codec.encode_pubacks(ready), now)
+            return len(ready)
+        return 0
+
+    def _send(self, data: bytes, now: float) -> None:
+        self._out += data
+        self._last_sent = now
+
+    # ------------------------------------------------------------------ packets
+
+    def _receive_control(
+        self, packet: codec.Control, events: list[Event], closing: list[Event], now: float
+    ) -> None:
+        match packet:
+            case codec.PubAck() | codec.PingResp():
+                pass  # Our own status message was taken, or the broker is there: nothing follows.
+            case codec.ConnAck() if self.phase is Phase.CONNECTING:
+                self._receive_connack(packet, events, closing, now)
+            case codec.Mqtt3ConnAck() if self.phase is Phase.CONNECTING:
+                closing.append(
+                    VersionRefused(
+                        f"the broker answered as MQTT 3.1.1, return code {packet.return_code}"
+                    )
+                )
+            case codec.SubAck() if self.phase is not Phase.CONNECTING:
+                self._receive_suback(packet, events, now)
+            case codec.Disconnect():
+                closing.append(
+                    Disconnected(
+                        reason_code=int(packet.reason_code),
+                        reason=packet.reason_code.name.lower(),
+                        detail=packet.reason_str or packet.server_reference or "",
+                        is_patience_due=int(packet.reason_code) in _PATIENCE_REASONS,
+                    )
+                )
+            case _:
+                unexpected = PeerError(
+                    f"{type(packet).__name__} is not expected while {self.phase.name.lower()}",
+                    reason_code=codec.PROTOCOL_ERROR,
+                )
+                closing.append(self._violated(unexpected, now))
+
+    def _receive_connack(
+        self, packet: codec.ConnAck, events: list[Event], closing: list[Event], now: float
+    ) -> None:
+        code = int(packet.reason_code)
+        if code >= _FIRST_ERROR:
+            closing.append(self._refused(packet, code))
+            return
+        settings = self.settings
+        self._retain_available = packet.retain_available
+        self._will_qos = min(1, int(packet.max_qos))
+        findings = findings_of(packet, settings)
+        self.is_promise_kept = not any(each.is_fatal_to_promise for each in findings)
+        if packet.server_keep_alive:
+            self._keep_alive_s = float(packet.server_keep_alive)
+        self.phase = Phase.CONNECTED
+        events.append(
+            Connected(
+                session_present=packet.session_present,
+                is_session_lost=self._had_session and not packet.session_present,
+                keep_alive_s=int(self._keep_alive_s),
+                findings=findings,
+            )
+        )
+        self._had_session = True
+        self._subscribe(list(settings.topic_filters), now)
+        self._publish_status(b"online", now)
+
+    def _refused(self, packet: codec.ConnAck, code: int) -> Refused | VersionRefused:
+        if code == _UNSUPPORTED_PROTOCOL_VERSION:
+            return VersionRefused("the broker refused MQTT 5 (0x84)")
+        # The next CONNECT leaves out what this broker cannot do for the will.
+        if code == _RETAIN_NOT_SUPPORTED:
+            self._retain_available = False
+        if code == _QOS_NOT_SUPPORTED:
+            self._will_qos = 0
+        return Refused(
+            reason_code=code,
+            reason=packet.reason_code.name.lower(),
+            detail=packet.reason_str or packet.server_reference or "",
+            is_patience_due=code in _PATIENCE_REASONS,
+        )
+
+    def _receive_suback(self, packet: codec.SubAck, events: list[Event], now: float) -> None:
+        asked = [each for each in self.settings.topic_filters if each not in self.granted]
+        self._answer_due = None
+        for topic_filter, code in zip(asked, packet.reason_codes, strict=False):
+            if int(code) == _GRANTED_QOS_1:
+                self.granted[topic_filter] = _GRANTED_QOS_1
+            else:
+                events.append(SubscriptionRefused(topic_filter, int(code), code.name.lower()))
+        if len(self.granted) == len(self.settings.topic_filters):
+            self.phase = Phase.SUBSCRIBED
+            events.append(SubscribedAll(self.settings.topic_filters))
+        else:
+            self._resubscribe_at = now + RESUBSCRIBE_S
+
+    def _subscribe(self, topic_filters: list[str], now: float) -> None:
+        self._send(codec.encode_subscribe(_SUBSCRIBE_ID, topic_filters), now)
+        self._answer_due = now + CONNECT_TIMEOUT_S
+        self._resubscribe_at = None
+
+    def _publish_status(self, payload: bytes, now: float) -> None:
+        self._send(
+            codec.encode_publish(
+                self.settings.status_topic,
+                payload,
+                packet_id=_STATUS_ID if self._will_qos else None,
+                retain=self._retain_available,
+            ),
+            now,
+        )
+
+    def _violated(self, error: PeerError, now: float) -> Violated:
+        self._send(codec.encode_disconnect(error.reason_code), now)
+        return Violated(error.reason_code, str(error))
+
+    # ------------------------------------------------------------------ time
+
+    def pause_reading(self) -> None:
+        """Note that the socket is not read: silence now says nothing about the broker."""
+        self._is_reading_paused = True
+
+    def resume_reading(self, *, now: float) -> None:
+        """Note that the socket is read again; the broker's silence counts from here."""
+        self._is_reading_paused = False
+        self._is_ping_owed = False
+        self._last_received = now
+
+    def next_timer(self) -> float | None:
+        """Tell when `on_timer` is due, on the clock of `now`; None when nothing is awaited."""
+        if self.phase is Phase.IDLE:
+            return None
+        due = [each for each in (self._answer_due, self._resubscribe_at) if each is not None]
+        if self.phase is not Phase.CONNECTING:
+            due.append(self._ping_due())
+        return min(due)
+
+    def _ping_due(self) -> float:
+        """Ping after three quarters of Keep Alive without a word from either side.
+
+        Silence of the broker alone is reason enough: our own PUBACKs keep the broker content, but
+        do not tell us that it is there. A paused reader hears nothing and only keeps it content.
+        """
+        interval = self._keep_alive_s * 0.75
+        if self._is_reading_paused:
+            return self._last_sent + interval
+        if self._is_ping_owed:
+            return self._last_received + self._keep_alive_s * 1.25
+        return min(self._last_sent, self._last_received) + interval
+
+    def on_timer(self, *, now: float) -> list[Event]:
+        """Do what is due by `now`: PINGREQ, SUBSCRIBE again, or give the broker up."""
+        if self.phase is Phase.IDLE:
+            return []
+        if self._answer_due is not None and now >= self._answer_due:
+            waited_for = "CONNACK" if self.phase is Phase.CONNECTING else "SUBACK"
+            return [TimedOut(waited_for, CONNECT_TIMEOUT_S)]
+        if self._resubscribe_at is not None and now >= self._resubscribe_at:
+            missing = [each for each in self.settings.topic_filters if each not in self.granted]
+            self._subscribe(missing, now)
+        if self.phase is Phase.CONNECTING or now < self._ping_due():
+            return []
+        if self._is_ping_owed and not self._is_reading_paused:
+            return [TimedOut("PINGRESP", self._keep_alive_s * 1.25)]
+        self._send(codec.PINGREQ, now)
+        self._is_ping_owed = not self._is_reading_paused
+        return []

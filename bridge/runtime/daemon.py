@@ -1,0 +1,403 @@
+"""The daemon: joins the rooms, starts them, and stops them without losing anything.
+
+A stop, in order: read nothing more; say `offline`; wait until Kafka has confirmed what is held,
+within the budget; PUBACK what is confirmed; DISCONNECT, keeping the session. What is not confirmed
+by then stays unacknowledged, so the MQTT broker sends it again after the next start.
+"""
+
+import asyncio
+import os
+import platform
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import confluent_kafka
+
+from bridge import __version__
+from bridge.config import secrets
+from bridge.config.sections import BridgeConfig, Secret
+from bridge.errors import ExitCode
+from bridge.kafka.outbox import Outbox
+from bridge.kafka.properties import producer_properties, value_bytes_max
+from bridge.mqtt.events import Connected, Event, Received
+from bridge.mqtt.session import Phase, Session, SessionSettings
+from bridge.observe import health
+from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome
+from bridge.observe.health import HealthInputs, KafkaState, MqttState, Step, WaitsFor
+from bridge.observe.log import EventLog, raised_at
+from bridge.observe.metrics import BuildInfo, Gauges, Metrics
+from bridge.pipeline.flow import Flow
+from bridge.runtime import clock
+from bridge.runtime.http_endpoints import OpsEndpoints
+from bridge.runtime.kafka_producer import KafkaProducer
+from bridge.runtime.kafka_watch import KafkaWatch
+from bridge.runtime.mqtt_transport import MqttLink
+from bridge.runtime.narrator import Narrator
+from bridge.runtime.traffic import Books, Traffic
+
+FLUSH_RESERVE_S: Final = 5.0
+"""The part of the drain budget kept for PUBACKs, DISCONNECT and letting go."""
+CLOSE_TIMEOUT_S: Final = 1.0
+TICK_S: Final = 1.0
+
+
+class Daemon:
+    """One bridge, from start to stop; `run` returns the exit code."""
+
+    def __init__(
+        self,
+        config: BridgeConfig,
+        *,
+        config_path: str,
+        environment: Mapping[str, str],
+        log: EventLog,
+    ) -> None:
+        self._config = config
+        self._config_path = config_path
+        self._environment = environment
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._started_s = clock.monotonic_s()
+        self._counters = Counters()
+        self._latency = LatencyHistogram()
+        self._active = ActiveDevices(now_s=self._started_s)
+        self._stop = asyncio.Event()
+        self._cut_short = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._kafka_away_since: float | None = None
+        self._was_ready: bool | None = None
+        mqtt = config.mqtt
+        self._address = f"{mqtt.host}:{mqtt.port}"
+        self._session = Session(
+            SessionSettings(
+                client_id=mqtt.client_id,
+                topic_filters=tuple(each.filter for each in config.route),
+                username=mqtt.username,
+                session_expiry_s=mqtt.session_expiry_s,
+                receive_maximum=mqtt.receive_maximum,
+                keep_alive_s=mqtt.keep_alive_s,
+                packet_bytes_max=mqtt.packet_bytes_max,
+            )
+        )
+        self._outbox = Outbox(records_max=mqtt.unsettled_max, bytes_max=mqtt.unsettled_bytes_max)
+        self._producer = KafkaProducer(self._kafka_properties(), on_error=self._on_kafka_error)
+        self._traffic = Traffic(
+            flow=Flow(
+                routes=config.route,
+                dead_letter_topic=config.dead_letter.kafka_topic,
+                validation=config.validation,
+                entropy=os.urandom,
+            ),
+            session=self._session,
+            outbox=self._outbox,
+            producer=self._producer,
+            value_bytes_max=value_bytes_max(config.kafka, other_bytes=0),
+            books=Books(self._counters, self._latency, self._active, log),
+        )
+        self._narrator = Narrator(
+            log, self._counters, address=self._address, client_id=mqtt.client_id
+        )
+        self._link = MqttLink(mqtt, self._session, self, password=self._mqtt_password)
+        self._traffic.reader = self._link
+        self._watch = KafkaWatch(
+            self._producer,
+            [*(each.kafka_topic for each in config.route), config.dead_letter.kafka_topic],
+            last_confirmed_s=lambda: self._traffic.last_confirmed_s,
+            on_change=self._on_kafka_change,
+        )
+
+    # ------------------------------------------------------------------ secrets
+
+    def _mqtt_password(self) -> str | None:
+        """Read the password anew for each connection, so that a renewed file is used."""
+        secret = self._config.mqtt.password
+        return None if secret is None else secrets.read(secret, self._environment)
+
+    def _kafka_properties(self) -> dict[str, str | int | float | bool]:
+        section = self._config.kafka
+        return producer_properties(
+            section,
+            client_id=self._config.mqtt.client_id,
+            password=(
+                None
+                if section.password is None
+                else secrets.read(section.password, self._environment)
+            ),
+            secrets={
+                name: secrets.read(value, self._environment)
+                for name, value in section.properties.items()
+                if isinstance(value, Secret)
+            },
+            records_max=self._config.mqtt.unsettled_max,
+        )
+
+    # ------------------------------------------------------------------ life
+
+    async def run(self) -> ExitCode:
+        """Start, serve until a signal or a failure of ours, stop; return the exit code.
+
+        Raises:
+            ConfigError: `ops.listen` cannot be used.
+        """
+        self._loop.set_exception_handler(self._on_exception)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(each, self._on_stop_signal, each)
+        ops = OpsEndpoints(
+            listen=self._config.ops.listen,
+            readiness=lambda: health.ready(self._health()),
+            liveness=lambda: health.live(self._health()),
+            metrics=self._metrics().render,
+            log=self._log,
+        )
+        self._tell_started()
+        await ops.start()
+        self._log.emit("ops_listening", address=ops.address)
+        tasks = [
+            self._loop.create_task(self._link.run(), name="mqtt"),
+            self._loop.create_task(self._watch.run(), name="kafka-watch"),
+            self._loop.create_task(self._tick(), name="tick"),
+        ]
+        for task in tasks:
+            task.add_done_callback(self._on_task_done)
+        await self._stop.wait()
+        await self._drain()
+        self._link.stop_connecting()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._watch.close()
+        await ops.stop()
+        return self._tell_stopped()
+
+    async def _drain(self) -> None:
+        started_s = clock.monotonic_s()
+        drain_timeout_s = self._config.shutdown.drain_timeout_s
+        self._log.emit(
+            "bridge_stopping",
+            cause="failure" if self._failure is not None else "signal",
+            in_flight=len(self._outbox),
+            drain_timeout_s=drain_timeout_s,
+        )
+        self._traffic.stop_reading()
+        self._session.say_offline(now=started_s)
+        self._link.flush()
+        is_drained = self._failure is None and await self._traffic.drain(
+            timeout_s=drain_timeout_s - FLUSH_RESERVE_S, is_cut_short=self._cut_short
+        )
+        took_s = clock.monotonic_s() - started_s
+        if is_drained:
+            self._log.emit("drain_finished", took_s=round(took_s, 3))
+        else:
+            self._log.emit("drain_timed_out", unsettled=len(self._outbox), timeout_s=took_s)
+        self._session.disconnect(now=clock.monotonic_s())
+        await self._link.close(timeout_s=CLOSE_TIMEOUT_S)
+        self._producer.close()
+
+    # ------------------------------------------------------------------ what happens
+
+    def on_received(self, received: Received) -> None:
+        """Carry the PUBLISHes of one socket read."""
+        self._traffic.take(received)
+
+    def on_event(self, event: Event) -> None:
+        """Tell what the session reported."""
+        if isinstance(event, Connected):
+            self._traffic.on_connected()
+        self._narrator.tell(
+            event,
+            receive_maximum=self._config.mqtt.receive_maximum,
+            session_expiry_s=self._config.mqtt.session_expiry_s,
+        )
+        self._tell_readiness()
+
+    def on_connect_failed(self, reason: str, *, retry_in_s: float) -> None:
+        """Tell that no connection could be made."""
+        self._narrator.tell_connect_failed(reason, retry_in_s=retry_in_s)
+
+    def on_connection_ended(self, cause: str, *, retry_in_s: float) -> None:
+        """Tell why the connection ended."""
+        del cause
+        self._narrator.tell_ended(unsettled=len(self._outbox), retry_in_s=retry_in_s)
+        self._tell_readiness()
+
+    def on_poison_suspected(self, violations: int) -> None:
+        """Tell that the same packet probably comes back each time."""
+        self._log.emit("mqtt_poison_suspected", times=violations)
+
+    def _on_kafka_error(self, name: str, text: str) -> None:
+        self._log.emit("kafka_client_reported", facility=name, detail=text)
+
+    def _on_kafka_change(self) -> None:
+        now = clock.monotonic_s()
+        servers = self._config.kafka.bootstrap_servers
+        if not self._watch.answers and self._kafka_away_since is None:
+            self._kafka_away_since = now
+            self._log.emit(
+                "kafka_unreachable",
+                bootstrap_servers=servers,
+                error=self._watch.error,
+                in_flight=len(self._outbox),
+            )
+        elif self._watch.answers and self._kafka_away_since is not None:
+            away_s = round(now - self._kafka_away_since, 1)
+            self._kafka_away_since = None
+            self._log.emit("kafka_recovered", bootstrap_servers=servers, away_s=away_s)
+        self._tell_readiness()
+
+    def _on_stop_signal(self, number: signal.Signals) -> None:
+        is_second = self._stop.is_set()
+        self._log.emit("stop_signal_received", signal=number.name, count=1 + is_second)
+        if is_second:
+            self._cut_short.set()
+        self._stop.set()
+
+    def _on_exception(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._fail(context.get("exception") or RuntimeError(str(context.get("message"))))
+
+    def _on_task_done(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._fail(task.exception() or RuntimeError(task.get_name()))
+
+    def _fail(self, error: BaseException) -> None:
+        """Stop because of a bug of ours: the MQTT broker still has what is not acknowledged."""
+        if self._failure is None:
+            self._failure = error
+            self._log.emit("bridge_failed", error=repr(error), where=raised_at(error))
+            self._stop.set()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._log.tick()
+            self._traffic.serve()
+            self._tell_readiness()
+
+    # ------------------------------------------------------------------ what is told
+
+    def _tell_started(self) -> None:
+        self._log.emit(
+            "bridge_started",
+            version=__version__,
+            config_path=self._config_path,
+            mqtt_address=self._address,
+            bootstrap_servers=self._config.kafka.bootstrap_servers,
+            client_id=self._config.mqtt.client_id,
+            routes=[f"{each.filter} -> {each.kafka_topic}" for each in self._config.route],
+            python=platform.python_version(),
+            librdkafka=confluent_kafka.libversion()[0],
+            pid=os.getpid(),
+        )
+
+    def _tell_readiness(self) -> None:
+        if self._stop.is_set():
+            return
+        is_ready, body = health.ready(self._health())
+        if is_ready == self._was_ready:
+            return
+        self._was_ready = is_ready
+        if is_ready:
+            after_s = clock.monotonic_s() - self._started_s
+            self._log.emit("bridge_ready", after_s=round(after_s, 3))
+            return
+        parts = health.missing_parts(body)
+        states = [body["checks"][part]["state"] for part in parts]
+        self._log.emit("bridge_not_ready", parts=parts, states=states)
+
+    def _tell_stopped(self) -> ExitCode:
+        in_flight = self._outbox.count_owed_receipts()
+        residue = self._counters.residue(in_flight)
+        settled = self._counters.settled
+        exit_code = ExitCode.OK
+        if residue:
+            self._log.emit(
+                "conservation_broken",
+                residue=residue,
+                received=self._counters.received,
+                produced=settled[Outcome.PRODUCED],
+                dead_lettered=settled[Outcome.DEAD_LETTERED],
+                in_flight=in_flight,
+            )
+        if residue or self._failure is not None:
+            exit_code = ExitCode.BUG
+        self._log.emit(
+            "bridge_stopped",
+            received=self._counters.received,
+            received_qos0=self._counters.received_qos0,
+            produced=settled[Outcome.PRODUCED],
+            dead_lettered=settled[Outcome.DEAD_LETTERED],
+            unsettled=in_flight,
+            residue=residue,
+            uptime_s=round(clock.monotonic_s() - self._started_s, 1),
+            exit_code=int(exit_code),
+        )
+        return exit_code
+
+    # ------------------------------------------------------------------ what is asked
+
+    def _metrics(self) -> Metrics:
+        return Metrics(
+            counters=self._counters,
+            latency=self._latency,
+            gauges=self._gauges,
+            build=BuildInfo(
+                version=__version__,
+                python=platform.python_version(),
+                librdkafka=confluent_kafka.libversion()[0],
+            ),
+            log=self._log,
+        )
+
+    def _gauges(self) -> Gauges:
+        now = clock.monotonic_s()
+        in_flight = self._outbox.count_owed_receipts()
+        oldest_s = self._outbox.oldest_received_s
+        return Gauges(
+            in_flight=in_flight,
+            residue=self._counters.residue(in_flight),
+            oldest_unsettled_s=0.0 if oldest_s is None else now - oldest_s,
+            window_used_ratio=self._outbox.used_ratio,
+            queue_depth=len(self._outbox),
+            active_devices=self._active.count(now),
+            is_ready=health.ready(self._health())[0],
+        )
+
+    def _health(self) -> HealthInputs:
+        mqtt = MqttState.MQTT_AWAY
+        if self._narrator.refusal:
+            mqtt = MqttState.MQTT_REFUSES
+        elif self._session.phase is Phase.SUBSCRIBED and self._session.is_promise_kept:
+            mqtt = MqttState.SUBSCRIBED
+        refused = self._watch.topic_errors | self._outbox.held_topics
+        kafka = KafkaState.ANSWERS
+        if not self._watch.answers:
+            kafka = KafkaState.KAFKA_AWAY
+        elif refused:
+            kafka = KafkaState.KAFKA_REFUSES
+        waits_for = {
+            KafkaState.KAFKA_AWAY: WaitsFor.KAFKA_AWAY,
+            KafkaState.KAFKA_REFUSES: WaitsFor.KAFKA_REFUSES,
+        }.get(kafka)
+        now = clock.monotonic_s()
+        idle_s = now - self._traffic.last_progress_s if len(self._outbox) else 0.0
+        return HealthInputs(
+            mqtt=mqtt,
+            mqtt_detail=self._narrator.refusal,
+            kafka=kafka,
+            kafka_detail=(
+                self._watch.error
+                if kafka is KafkaState.KAFKA_AWAY
+                else "; ".join(f"{topic}: {error}" for topic, error in refused.items())
+            ),
+            steps=[Step(name="produce", without_progress_s=idle_s, waits_for=waits_for)],
+            is_stopping=self._stop.is_set(),
+        )
+
+
+async def serve(
+    config: BridgeConfig, *, config_path: str, environment: Mapping[str, str], log: EventLog
+) -> ExitCode:
+    """Run one daemon on the running loop."""
+    assert sys.flags.optimize == 0, "never run with -O: the bridge's own checks are assertions"
+    return await Daemon(config, config_path=config_path, environment=environment, log=log).run()

@@ -1,0 +1,78 @@
+"""Whether Kafka answers: told by delivery reports while they flow, asked for when they do not."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from bridge.runtime import clock
+from bridge.runtime.kafka_producer import KafkaProducer
+
+ASK_TIMEOUT_S: Final = 2.0
+ASK_EVERY_S: Final = 5.0
+"""Pace of asking while all is well; a second while it is not."""
+ASK_AGAIN_S: Final = 1.0
+FRESH_S: Final = 5.0
+"""A delivery report younger than this is an answer."""
+
+
+class KafkaWatch:
+    """Know whether the cluster answers, and which topics it refuses."""
+
+    def __init__(
+        self,
+        producer: KafkaProducer,
+        kafka_topics: Sequence[str],
+        *,
+        last_confirmed_s: Callable[[], float | None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.answers = False
+        self.error = "not asked yet"
+        """librdkafka's name of why it does not answer."""
+        self.topic_errors: dict[str, str] = {}
+        self._producer = producer
+        self._kafka_topics = tuple(dict.fromkeys(kafka_topics))
+        self._last_confirmed_s = last_confirmed_s
+        self._on_change = on_change
+        # One thread: list_topics blocks, and the loop may not.
+        self._thread = ThreadPoolExecutor(1, "kafka-watch")
+
+    async def run(self) -> None:
+        """Ask, wait, ask again, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            confirmed_s = self._last_confirmed_s()
+            if (
+                confirmed_s is None
+                or clock.monotonic_s() - confirmed_s > FRESH_S
+                or self.topic_errors
+            ):
+                error, topic_errors = await loop.run_in_executor(self._thread, self._ask)
+                self._learn(error, topic_errors)
+            else:
+                self._learn(None, {})
+            is_well = self.answers and not self.topic_errors
+            await asyncio.sleep(ASK_EVERY_S if is_well else ASK_AGAIN_S)
+
+    def _ask(self) -> tuple[str | None, dict[str, str]]:
+        topic_errors: dict[str, str] = {}
+        for kafka_topic in self._kafka_topics:
+            is_answer, error = self._producer.ask_topic(kafka_topic, timeout_s=ASK_TIMEOUT_S)
+            if not is_answer:
+                return error, {}
+            if error is not None:
+                topic_errors[kafka_topic] = error
+        return None, topic_errors
+
+    def _learn(self, error: str | None, topic_errors: dict[str, str]) -> None:
+        before = (self.answers, self.topic_errors)
+        self.answers = error is None
+        self.error = error or ""
+        self.topic_errors = topic_errors
+        if before != (self.answers, self.topic_errors):
+            self._on_change()
+
+    def close(self) -> None:
+        """Let the thread end by itself; it never waits longer than `ASK_TIMEOUT_S` a topic."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

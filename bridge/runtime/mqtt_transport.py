@@ -1,0 +1,289 @@
+"""The socket of the MQTT session: bytes in, bytes out, one timer, and connecting again."""
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from bridge.config.sections import MqttSection
+from bridge.errors import ConfigError
+from bridge.mqtt.backoff import Backoff
+from bridge.mqtt.events import (
+    ENDS_CONNECTION,
+    Connected,
+    Disconnected,
+    Event,
+    Received,
+    Refused,
+    TimedOut,
+    VersionRefused,
+    Violated,
+)
+from bridge.mqtt.session import Phase, Session
+from bridge.runtime import clock
+from bridge.runtime.tls import client_context
+
+CONNECT_TIMEOUT_S: Final = 10.0
+"""How long name resolution, TCP and TLS together may take."""
+POISON_RUN: Final = 3
+"""So many protocol violations in a row mean that the same packet comes back each time."""
+
+
+class LinkObserver(Protocol):
+    """What the daemon is told; each call is one fact."""
+
+    def on_received(self, received: Received) -> None:
+        """PUBLISHes came."""
+
+    def on_event(self, event: Event) -> None:
+        """Anything else the session reported."""
+
+    def on_connect_failed(self, reason: str, *, retry_in_s: float) -> None:
+        """No connection, or no usable TLS."""
+
+    def on_connection_ended(self, cause: str, *, retry_in_s: float) -> None:
+        """The Network Connection is gone and will be tried again."""
+
+    def on_poison_suspected(self, violations: int) -> None:
+        """The broker broke the protocol several times running."""
+
+
+class MqttProtocol(asyncio.Protocol):
+    """One Network Connection; it lives from `connection_made` to `connection_lost`."""
+
+    def __init__(self, link: "MqttLink") -> None:
+        self._link = link
+        self._session = link.session
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._is_reading = True
+        self._is_over = False
+        self.ended: asyncio.Future[Event | None] = link.loop.create_future()
+        self.established_at: float | None = None
+        self.lost = asyncio.Event()
+
+    # ------------------------------------------------------------------ asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send CONNECT."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._link.protocol = self  # Before any byte comes in, so that a pause finds this socket.
+        now = clock.monotonic_s()
+        self._session.connect(now=now, password=self._link.password())
+        self.flush(now)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand the bytes to the session, and what they meant to the daemon."""
+        if self._is_over:
+            return
+        now = clock.monotonic_s()
+        for event in self._session.receive_data(data, now=now):
+            self._take(event, now)
+        self.flush(now)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the socket is closed, whoever closed it."""
+        del exc  # How a connection breaks matters to nobody: it is made anew.
+        self.lost.set()
+        self._end(None)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._link.protocol is self:
+            self._session.closed()
+
+    # ------------------------------------------------------------------ ours
+
+    def _take(self, event: Event, now: float) -> None:
+        if type(event) is Received:
+            self._link.observer.on_received(event)
+            return
+        if type(event) is Connected:
+            self.established_at = now
+        self._link.observer.on_event(event)
+        if isinstance(event, ENDS_CONNECTION):
+            self._end(event)
+
+    def _end(self, event: Event | None) -> None:
+        """Close the socket after what is in the buffer; a peer that is gone gets an abort."""
+        self._is_over = True
+        if self.ended.done():
+            return
+        self.ended.set_result(event)
+        if self._transport is not None:
+            if isinstance(event, TimedOut):
+                self._transport.abort()
+            else:
+                self._transport.write(self._session.data_to_send())
+                self._transport.close()
+
+    def flush(self, now: float) -> None:
+        """Write what the session wants written, and set the timer."""
+        if self._transport is None or self._is_over:
+            return
+        data = self._session.data_to_send()
+        if data:
+            self._transport.write(data)
+        due = self._session.next_timer()
+        if due is not None and (self._timer is None or due < self._timer_at):
+            self._set_timer(due, now)
+
+    def _set_timer(self, due: float, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._link.loop.call_later(max(0.0, due - now), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = clock.monotonic_s()
+        for event in self._session.on_timer(now=now):
+            self._take(event, now)
+        self.flush(now)
+
+    def pause_reading(self) -> None:
+        """Stop reading the socket; PINGREQ goes on."""
+        if self._transport is not None and self._is_reading and not self._is_over:
+            self._is_reading = False
+            self._transport.pause_reading()
+            self._session.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read the socket again."""
+        if self._transport is not None and not self._is_reading and not self._is_over:
+            self._is_reading = True
+            self._session.resume_reading(now=clock.monotonic_s())
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Write what is in the buffer and close."""
+        self._end(None)
+
+    def abort(self) -> None:
+        """Close without writing what is left."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class MqttLink:
+    """Keep the session connected: one Network Connection after the other, with jitter between."""
+
+    def __init__(
+        self,
+        section: MqttSection,
+        session: Session,
+        observer: LinkObserver,
+        *,
+        password: Callable[[], str | None],
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.session = session
+        self.observer = observer
+        self.password = password
+        self.protocol: MqttProtocol | None = None
+        self._section = section
+        self._backoff = Backoff(random.SystemRandom().uniform)
+        self._violations = 0
+        self._is_stopping = False
+
+    async def run(self) -> None:
+        """Connect, wait for the end of the connection, wait a little, for ever."""
+        while not self._is_stopping:
+            failure = await self._connect()
+            if failure is None:
+                delay_s = await self._live()
+            else:
+                delay_s = self._backoff.next_delay_s()
+                self.observer.on_connect_failed(failure, retry_in_s=delay_s)
+            await asyncio.sleep(delay_s)
+
+    async def _connect(self) -> str | None:
+        """Open the connection; return why it could not be opened, or None."""
+        section = self._section
+        try:
+            context = None if section.tls is None else client_context(section.tls)
+            server_name = None
+            if section.tls is not None:
+                server_name = section.tls.server_name or section.host
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self.loop.create_connection(
+                    lambda: MqttProtocol(self),
+                    section.host,
+                    section.port,
+                    ssl=context,
+                    server_hostname=server_name,
+                    happy_eyeballs_delay=0.25,
+                )
+        except TimeoutError:
+            return f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
+        except ssl.SSLCertVerificationError as error:
+            return f"the broker's certificate was not accepted: {error.verify_message}"
+        except (OSError, ConfigError) as error:
+            return str(error) or type(error).__name__
+        return None
+
+    async def _live(self) -> float:
+        """Wait for the end of the connection; return how long to wait before the next."""
+        protocol = self.protocol
+        assert protocol is not None
+        event = await protocol.ended
+        self.session.closed()
+        if protocol.established_at is not None:
+            self._backoff.lived(clock.monotonic_s() - protocol.established_at)
+        if self._is_stopping:
+            return 0.0
+        is_patience_due = isinstance(event, VersionRefused) or (
+            isinstance(event, (Refused, Disconnected)) and event.is_patience_due
+        )
+        if isinstance(event, Violated):
+            self._violations += 1
+            if self._violations >= POISON_RUN:
+                self.observer.on_poison_suspected(self._violations)
+                is_patience_due = True
+        else:
+            self._violations = 0
+        delay_s = (
+            self._backoff.ceiling_delay_s() if is_patience_due else self._backoff.next_delay_s()
+        )
+        cause = "network" if event is None else type(event).__name__
+        self.observer.on_connection_ended(cause, retry_in_s=delay_s)
+        return delay_s
+
+    @property
+    def is_established(self) -> bool:
+        """True while the session has a Network Connection with CONNACK Success."""
+        return self.session.phase in {Phase.CONNECTED, Phase.SUBSCRIBED}
+
+    def flush(self) -> None:
+        """Write what the session has put into its buffer."""
+        if self.protocol is not None:
+            self.protocol.flush(clock.monotonic_s())
+
+    def pause_reading(self) -> None:
+        """Stop reading PUBLISHes until `resume_reading`."""
+        if self.protocol is not None:
+            self.protocol.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read PUBLISHes again."""
+        if self.protocol is not None:
+            self.protocol.resume_reading()
+
+    async def close(self, *, timeout_s: float) -> None:
+        """Write what is in the buffer and close the connection; a stuck peer is cut off."""
+        protocol = self.protocol
+        self._is_stopping = True
+        if protocol is None:
+            return
+        protocol.close()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await protocol.lost.wait()
+        except TimeoutError:
+            protocol.abort()
+
+    def stop_connecting(self) -> None:
+        """Make the end of the current connection the last one."""
+        self._is_stopping = True
