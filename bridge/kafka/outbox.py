@@ -83,7 +83,6 @@ class Settlement(msgspec.Struct):
     recovered: list[str] = []
     """Kafka topics that were held and take records again."""
     again: int = 0
-    reordered: int = 0
     fatal: str | None = None
 
 
@@ -101,6 +100,8 @@ class Outbox:
         self._unsettled: dict[int, Shipment] = {}
         self._sequence = 0
         self.bytes = 0
+        self.reordered = 0
+        """Records handed out again after a newer one of their key was confirmed; only grows."""
 
     def __len__(self) -> int:
         """Count the records that Kafka has not confirmed."""
@@ -223,11 +224,20 @@ class Outbox:
             run = next((i for i, each in enumerate(waiting) if each.is_alone), len(waiting))
         due, lane.waiting = waiting[:run], waiting[run:]
         lane.in_flight += run
+        if lane.passed:
+            self._count_reordered(lane, due)
         if not lane.waiting and lane.held_error is None and not due[0].is_alone:
             lane.is_open = True
             lane.is_blocked = False
             lane.passed = {}
         return due
+
+    def _count_reordered(self, lane: Lane, due: list[Shipment]) -> None:
+        for shipment in due:
+            is_overtaken = lane.passed.get(shipment.record.key, 0) > shipment.sequence
+            if is_overtaken and not shipment.is_overtaken:
+                shipment.is_overtaken = True
+                self.reordered += 1
 
     def settle(self, reports: Sequence[tuple[Shipment, str | None]], now: float) -> Settlement:
         """Take the delivery reports of one poll: (shipment, librdkafka's error name or None)."""
@@ -254,8 +264,7 @@ class Outbox:
         return settlement
 
     def _confirmed_on_closed(self, lane: Lane, shipment: Shipment, settlement: Settlement) -> None:
-        key = shipment.record.key
-        lane.passed[key] = max(shipment.sequence, lane.passed.get(key, 0))
+        _note_passed(lane, shipment)
         if lane.is_probing:
             self._recover(lane, settlement)
         self._reopen_if_done(lane)
@@ -280,13 +289,12 @@ class Outbox:
         now: float,
     ) -> None:
         """Close the lanes of what failed; what newer records have passed is counted."""
-        passed: dict[tuple[str, bytes], int] = {}
+        failed = {shipment.record.kafka_topic for shipment, _ in failures}
         for shipment in confirmed:
-            key = (shipment.record.kafka_topic, shipment.record.key)
-            passed[key] = max(shipment.sequence, passed.get(key, 0))
+            if shipment.record.kafka_topic in failed:
+                _note_passed(self._lanes[shipment.record.kafka_topic], shipment)
         for shipment, error in failures:
-            record = shipment.record
-            lane = self._lanes[record.kafka_topic]
+            lane = self._lanes[shipment.record.kafka_topic]
             fate = self._fate_of(shipment, error)
             if fate is Fate.REFUSED and shipment.is_alone:
                 settlement.refusals.append(Refusal(shipment, error))
@@ -294,12 +302,6 @@ class Outbox:
                     self._recover(lane, settlement)  # It answers: the topic itself is not held.
                 self._reopen_if_done(lane)
                 continue
-            newest = max(
-                lane.passed.get(record.key, 0), passed.get((lane.kafka_topic, record.key), 0)
-            )
-            if newest > shipment.sequence and not shipment.is_overtaken:
-                shipment.is_overtaken = True
-                settlement.reordered += 1
             self._close(lane, shipment)
             self._note(Refusal(shipment, error), fate, lane, settlement, now)
 
@@ -354,6 +356,11 @@ class Outbox:
     def _forget(self, shipment: Shipment) -> None:
         del self._unsettled[shipment.sequence]
         self.bytes -= shipment.held_bytes
+
+
+def _note_passed(lane: Lane, shipment: Shipment) -> None:
+    key = shipment.record.key
+    lane.passed[key] = max(shipment.sequence, lane.passed.get(key, 0))
 
 
 def _by_sequence(shipment: Shipment) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from bridge.config.sections import MqttSection
 from bridge.errors import ConfigError
@@ -68,8 +68,8 @@ class MqttProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send CONNECT."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A cast, not a check: uvloop's transports do not derive from asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         self._link.protocol = self  # Before any byte comes in, so that a pause finds this socket.
         now = clock.monotonic_s()
         self._session.connect(now=now, password=self._link.password())

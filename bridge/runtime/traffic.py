@@ -102,7 +102,9 @@ class Traffic:
             self._books.log.emit("mqtt_qos0_received", mqtt_topic=first.topic)
         records = self._flow.process(received.packets, now)
         self._note_dead_letters(records)
-        self._books.active.note({each.key for each in records}, now.monotonic_s)
+        self._books.active.note(
+            {each.key for each in records if each.dead_letter is None}, now.monotonic_s
+        )
         if not len(self._outbox):
             self.last_progress_s = now.monotonic_s
         self._send(self._outbox.add(records, receipts))
@@ -234,9 +236,10 @@ class Traffic:
         if settlement.again:
             counters.records_produced_again += settlement.again
             log.emit("kafka_record_produced_again", count=settlement.again)
-        if settlement.reordered:
-            counters.records_reordered += settlement.reordered
-            log.emit("kafka_record_reordered", count=settlement.reordered)
+        reordered = self._outbox.reordered - counters.records_reordered
+        if reordered:
+            counters.records_reordered = self._outbox.reordered
+            log.emit("kafka_record_reordered", count=reordered)
 
     def _rebuild(self, error: str, now: float) -> None:
         if now - self._rebuilt_s < RETRY_S:
