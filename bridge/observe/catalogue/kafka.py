@@ -1,0 +1,73 @@
+"""Events of the Kafka side: the cluster, the topics, the records, the producer."""
+
+from bridge.observe.catalogue.entry import Event, Level, event
+
+EVENTS: tuple[Event, ...] = (
+    event(
+        "kafka_unreachable",
+        Level.ERROR,
+        "bootstrap_servers error in_flight",
+        "The Kafka cluster does not answer; everything waits and nothing is lost.",
+        "Check `kafka.bootstrap_servers`, credentials and whether the cluster runs.",
+    ),
+    event(
+        "kafka_recovered",
+        Level.INFO,
+        "bootstrap_servers away_s",
+        "The Kafka cluster answers again.",
+    ),
+    event(
+        "kafka_topic_held",
+        Level.ERROR,
+        "kafka_topic error detail remedy held",
+        "Kafka refuses this topic; its records wait, in order, and so do the PUBACKs behind them.",
+        "Do what `remedy` says; it recovers by itself.",
+        repeats_by="kafka_topic",
+    ),
+    event(
+        "kafka_topic_recovered",
+        Level.INFO,
+        "kafka_topic held held_s",
+        "Kafka takes records for this topic again.",
+        repeats_by="kafka_topic",
+    ),
+    event(
+        "kafka_record_refused",
+        Level.WARNING,
+        "kafka_topic error detail device_id dlq_id value_bytes",
+        "Kafka will never take this record; it becomes a dead letter `kafka_refused`.",
+        "Compare the record with `max.message.bytes` and the checks of the topic.",
+        repeats_by="error",
+    ),
+    event(
+        "kafka_record_produced_again",
+        Level.WARNING,
+        "kafka_topic error count",
+        "Kafka did not take records that it may take the next time; they are produced again.",
+        repeats_by="error",
+    ),
+    event(
+        "kafka_record_reordered",
+        Level.WARNING,
+        "kafka_topic error count device_id",
+        "Kafka refused a record once while newer ones of the same device were taken: order is"
+        " broken there, nothing is lost.",
+        repeats_by="kafka_topic",
+    ),
+    event(
+        "kafka_producer_rebuilt",
+        Level.WARNING,
+        "cause error produced_again rebuilds",
+        "The producer was beyond repair and is replaced; what was unconfirmed is produced again in"
+        " order. A record may be in Kafka twice, with the same `idempotency-key`.",
+        "Look at the Kafka cluster if it repeats.",
+        repeats_by="cause",
+    ),
+    event(
+        "kafka_client_reported",
+        Level.WARNING,
+        "facility severity detail",
+        "librdkafka logged a warning or an error of its own.",
+        repeats_by="facility",
+    ),
+)

@@ -1,0 +1,143 @@
+"""Events of the process: start, readiness, stop, the log itself."""
+
+from bridge.observe.catalogue.entry import Event, Level, event
+
+EVENTS: tuple[Event, ...] = (
+    event(
+        "bridge_started",
+        Level.INFO,
+        "version config_path mqtt_address bootstrap_servers client_id routes python librdkafka pid",
+        "The configuration is read and the bridge begins to connect.",
+    ),
+    event(
+        "configuration_warned",
+        Level.WARNING,
+        "warning",
+        "The configuration works, but this is probably not meant.",
+        "Do what the warning says, or leave it on purpose.",
+        repeats_by="warning",
+    ),
+    event(
+        "ops_listening",
+        Level.INFO,
+        "address",
+        "Health and metrics can be asked for at this address.",
+    ),
+    event(
+        "bridge_ready",
+        Level.INFO,
+        "after_s",
+        "Subscribed, and Kafka answers: messages flow. `/health/ready` is 200.",
+    ),
+    event(
+        "bridge_not_ready",
+        Level.WARNING,
+        "parts states",
+        "Messages do not flow at present; `parts` names what is missing. Nothing is lost: what is"
+        " not confirmed stays with the MQTT broker.",
+        "Look at the events of the part that is named.",
+    ),
+    event(
+        "reading_paused",
+        Level.WARNING,
+        "cause unsettled unsettled_bytes oldest_unsettled_s",
+        "A bound on what may be unsettled is reached, so the bridge reads no further; the MQTT"
+        " broker holds the rest.",
+        "Find out why Kafka is slow or away; `cause` names the bound.",
+        repeats_by="cause",
+    ),
+    event(
+        "reading_resumed",
+        Level.INFO,
+        "cause paused_s",
+        "Enough is settled; the bridge reads again.",
+        repeats_by="cause",
+    ),
+    event(
+        "message_dead_lettered",
+        Level.WARNING,
+        "dlq_id reason layer detail device_id mqtt_topic kafka_topic",
+        "A message could not become telemetry and is in the dead letter topic, byte for byte;"
+        " `dlq_id` is the header `dlq.id` there.",
+        "Mend the device or the route; `detail` says what was wrong.",
+        repeats_by="reason",
+    ),
+    event(
+        "bridge_failed",
+        Level.ERROR,
+        "error where",
+        "The bridge met a bug of its own and stops with exit code 70; the MQTT broker still has"
+        " what is not acknowledged.",
+        "Report it with the log.",
+    ),
+    event(
+        "conservation_broken",
+        Level.ERROR,
+        "residue received produced dead_lettered in_flight",
+        "Messages received and messages accounted for differ.",
+        "Report it with the log: this is a bug of the bridge; it stops with exit code 70.",
+    ),
+    event(
+        "stop_signal_received",
+        Level.INFO,
+        "signal count",
+        "The bridge was asked to stop; a second signal skips the flush.",
+    ),
+    event(
+        "bridge_stopping",
+        Level.INFO,
+        "cause in_flight drain_timeout_s",
+        "The bridge reads no more and flushes to Kafka what it holds.",
+    ),
+    event(
+        "drain_finished",
+        Level.INFO,
+        "confirmed took_s",
+        "All that was held is confirmed by Kafka and acknowledged to the MQTT broker.",
+    ),
+    event(
+        "drain_timed_out",
+        Level.WARNING,
+        "unsettled timeout_s",
+        "The budget of the stop ended first. What is unsettled stays with the MQTT broker, which"
+        " sends it again after the next start.",
+        "Look at why Kafka did not confirm; raise `shutdown.drain_timeout_s` if it is only slow.",
+    ),
+    event(
+        "bridge_stopped",
+        Level.INFO,
+        "received received_qos0 produced dead_lettered unsettled residue uptime_s exit_code",
+        "The last event: what was received and where it went. `residue` is 0.",
+    ),
+    event(
+        "ops_request_failed",
+        Level.ERROR,
+        "path error where",
+        "A health or metrics answer could not be made; the client got a 500.",
+        "Report it: this is a bug of the bridge.",
+        repeats_by="path",
+    ),
+    event(
+        "library_reported",
+        Level.WARNING,
+        "library text error where",
+        "A library logged a warning or an error through Python's own logging.",
+        "Report it if it repeats; `where` is the place in the code.",
+        repeats_by="library",
+    ),
+    event(
+        "events_suppressed",
+        Level.INFO,
+        "of by window_s",
+        "Repetitions of the event `of` were left out (`suppressed` says how many), and none"
+        " followed to carry the count.",
+    ),
+    event(
+        "log_lines_lost",
+        Level.WARNING,
+        "lost",
+        "Standard output was full or closed for a time; so many lines were left out. Forwarding"
+        " went on.",
+        "Look at what reads the log.",
+    ),
+)

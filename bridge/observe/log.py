@@ -1,0 +1,257 @@
+"""Facts become log lines: one event, one line, never an exception, never a wait.
+
+structlog carries the event; the catalogue gives its level, `RepeatLimiter` its measure, and the
+renderers here its form. Everything is called from the event loop's thread only.
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import IO, Any, TypeAlias
+
+import msgspec
+import structlog
+
+from bridge.config.sections import LogSection
+from bridge.observe.catalogue.entry import Level
+from bridge.observe.events import CATALOGUE
+from bridge.observe.lines import Lines, open_lines
+from bridge.observe.repeats import WINDOW_S, RepeatLimiter
+from bridge.observe.text import FIELD_CHARACTERS_MAX, printable
+
+LINE_BYTES_MAX = 16_384
+LIST_ITEMS_MAX = 32
+_SHORT_FIELD_CHARACTERS = 128
+"""Fields of a line that would be too long are cut to this; 32 items of 13 fields still fit."""
+_CLOSE_TIMEOUT_S = 1.0
+"""The last lines tell where every message went: worth one second of a slow reader."""
+
+Fields: TypeAlias = MutableMapping[str, Any]
+Renderer: TypeAlias = Callable[[Fields], bytes]
+
+_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
+"""What readers of JSON lines take as an integer."""
+_LEVELS = tuple(Level)
+_JSON = msgspec.json.Encoder()
+_COLOURS = {Level.DEBUG: "2", Level.INFO: "32", Level.WARNING: "33", Level.ERROR: "31"}
+
+
+class EventLog:
+    """Write events of the catalogue; an event or field that is not in it is our bug.
+
+    Lines that repetition or a slow reader cost are counted here, for the metrics.
+    """
+
+    def __init__(
+        self,
+        *,
+        level: Level,
+        lines: Lines,
+        renderer: Renderer,
+        unix_now: Callable[[], float] = time.time,
+        monotonic_now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lines_suppressed = 0
+        self._written_levels = frozenset(_LEVELS[_LEVELS.index(level) :])
+        self._lines = lines
+        self._reported_lost = 0
+        self._unix_now = unix_now
+        self._monotonic_now = monotonic_now
+        self._limiter = RepeatLimiter()
+        self._logger = structlog.wrap_logger(
+            _LevelLogger(lines),
+            processors=[self._stamp, lambda _logger, _method, fields: renderer(fields)],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+            context_class=dict,
+        ).bind()
+
+    @property
+    def lines_lost(self) -> int:
+        """Lines left out because standard output was full or closed."""
+        return self._lines.lines_lost
+
+    def emit(self, event: str, /, **fields: object) -> None:
+        """Write one event, unless its level is too low or it repeats too often."""
+        entry = CATALOGUE.get(event)
+        assert entry is not None, f"event {event!r} is not in the catalogue"
+        assert entry.allowed.issuperset(fields), (
+            f"event {event!r} has no field {', '.join(sorted(set(fields) - entry.allowed))}"
+        )
+        if entry.level not in self._written_levels:
+            return
+        key = (event, str(fields.get(entry.repeats_by, "")))
+        suppressed = self._limiter.admit(key, self._monotonic_now())
+        if suppressed is None:
+            self.lines_suppressed += 1
+            return
+        if suppressed:
+            fields["suppressed"] = suppressed
+        getattr(self._logger, entry.level)(event, **fields)
+
+    def tick(self) -> None:
+        """Write what waits and report what was left out; for a timer of about a second."""
+        for (event, value), suppressed in self._limiter.expire(self._monotonic_now()):
+            self._report_suppressed(event, value, suppressed)
+        if self._lines.flush() and self._lines.lines_lost > self._reported_lost:
+            lost = self._lines.lines_lost - self._reported_lost
+            self._reported_lost += lost
+            self.emit("log_lines_lost", lost=lost)
+
+    def close(self) -> None:
+        """Report every count, give a slow reader one second, and let go."""
+        for (event, value), suppressed in self._limiter.expire(float("inf")):
+            self._report_suppressed(event, value, suppressed)
+        self._lines.flush(timeout_s=_CLOSE_TIMEOUT_S)
+        self._lines.close()
+
+    def _report_suppressed(self, event: str, value: object, suppressed: int) -> None:
+        # Past the limiter: this line is the bound, one a key and window.
+        self._logger.info(
+            "events_suppressed", of=event, by=value, suppressed=suppressed, window_s=WINDOW_S
+        )
+
+    def _stamp(self, _logger: object, method: str, fields: Fields) -> Fields:
+        now = datetime.fromtimestamp(self._unix_now(), UTC)
+        return {
+            "timestamp": now.isoformat(timespec="microseconds")[: -len("+00:00")] + "Z",
+            "level": method,
+            "event": fields.pop("event"),
+            **fields,
+        }
+
+
+class LibraryLog(logging.Handler):
+    """Turn what libraries log (asyncio, aiohttp) into events, so that no line escapes the rules."""
+
+    def __init__(self, log: EventLog) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one event for the record."""
+        error = record.exc_info[1] if record.exc_info else None
+        self._log.emit(
+            "library_reported",
+            library=record.name,
+            text=record.getMessage(),
+            **({"error": repr(error), "where": raised_at(error)} if error else {}),
+        )
+
+
+def configure(section: LogSection, stream: IO[str] | None) -> EventLog:
+    """Open the log on a stream; None, as `sys.stdout` is when closed at start, loses all lines."""
+    is_terminal = stream is not None and _is_terminal(stream)
+    is_console = section.format == "console" or (section.format == "auto" and is_terminal)
+    renderer: Renderer = render_json
+    if is_console:
+        renderer = render_console_coloured if is_terminal else render_console
+    return EventLog(level=Level(section.level), lines=open_lines(stream), renderer=renderer)
+
+
+def install_library_log(log: EventLog) -> None:
+    """Make the event log the only place where Python's own logging goes."""
+    root = logging.getLogger()
+    root.handlers = [LibraryLog(log)]
+    root.setLevel(logging.WARNING)
+
+
+def raised_at(error: BaseException) -> str:
+    """Name the place that raised, as `file:line function`; for the field `where`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno} {frames[-1].name}" if frames else ""
+
+
+def render_json(fields: Fields) -> bytes:
+    """Write one JSON line."""
+    line = _JSON.encode(_clean_all(fields, FIELD_CHARACTERS_MAX)) + b"\n"
+    if len(line) <= LINE_BYTES_MAX:
+        return line
+    line = _JSON.encode(_shorten(fields)) + b"\n"
+    return line if len(line) <= LINE_BYTES_MAX else _JSON.encode(_bare(fields)) + b"\n"
+
+
+def render_console(fields: Fields) -> bytes:
+    """Write one line for people."""
+    return _console(fields, colour="")
+
+
+def render_console_coloured(fields: Fields) -> bytes:
+    """Write one line for people, the level in colour."""
+    return _console(fields, colour=_COLOURS[Level(fields["level"])])
+
+
+def _console(fields: Fields, *, colour: str) -> bytes:
+    line = _console_line(_clean_all(fields, FIELD_CHARACTERS_MAX), colour)
+    if len(line) > LINE_BYTES_MAX:
+        line = _console_line(_shorten(fields), colour)
+    return line if len(line) <= LINE_BYTES_MAX else _console_line(_bare(fields), colour)
+
+
+def _console_line(cleaned: dict[str, Any], colour: str) -> bytes:
+    level = f"{cleaned.pop('level'):<7}"
+    if colour:
+        level = f"\x1b[{colour}m{level}\x1b[0m"
+    head = f"{cleaned.pop('timestamp')} {level} {cleaned.pop('event')}"
+    return " ".join([head, *(f"{k}={_quoted(v)}" for k, v in cleaned.items())]).encode() + b"\n"
+
+
+def _quoted(value: object) -> str:
+    if isinstance(value, str) and value and not any(c in value for c in ' "=\\'):
+        return value
+    return _JSON.encode(value).decode()
+
+
+def _clean_all(fields: Fields, limit: int) -> dict[str, Any]:
+    return {
+        name: printable(value, limit) if type(value) is str else _clean(value, limit)
+        for name, value in fields.items()
+    }
+
+
+def _clean(value: object, limit: int) -> object:
+    """Make any value safe; whatever it is, its line is written."""
+    match value:
+        case None | bool() | float():
+            return value
+        case int() if _INTEGER_MIN <= value <= _INTEGER_MAX:
+            return int(value)
+        case list() | tuple():
+            kept = [_clean(item, limit) for item in value[:LIST_ITEMS_MAX]]
+            return kept if len(value) <= LIST_ITEMS_MAX else [*kept, f"… ({len(value)} items)"]
+    return printable(_as_text(value, limit), limit)
+
+
+def _as_text(value: object, limit: int) -> str:
+    match value:
+        case int():  # hex: decimal digits of a huge number cost quadratic time, or raise.
+            return hex(value)
+        case bytes() | bytearray():
+            return value[: limit + 1].decode("utf-8", "backslashreplace")
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a foreign __str__ may not stop the bridge
+        return f"<{type(value).__name__}>"
+
+
+def _shorten(fields: Fields) -> dict[str, Any]:
+    return {**_clean_all(fields, _SHORT_FIELD_CHARACTERS), "line_cut": True}
+
+
+def _bare(fields: Fields) -> dict[str, Any]:
+    return {name: fields[name] for name in ("timestamp", "level", "event")} | {"line_cut": True}
+
+
+def _is_terminal(stream: IO[str]) -> bool:
+    try:
+        return stream.isatty()
+    except (OSError, ValueError):
+        return False
+
+
+class _LevelLogger:
+    """What structlog calls last: a method for each level, all the same."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.debug = self.info = self.warning = self.error = lines.write

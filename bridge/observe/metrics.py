@@ -1,0 +1,231 @@
+"""Counters and gauges become Prometheus text, when somebody asks for it and not before."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import msgspec
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from bridge.observe.counters import LATENCY_BOUNDS_S, Counters, LatencyHistogram
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+DEVICE_TYPE_UNKNOWN = "unknown"
+"""The only `device_type` while there is no device registry."""
+
+
+class Gauges(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes up and down, as it is at the moment of the scrape."""
+
+    in_flight: int
+    """QoS 1 messages received and not yet settled."""
+    residue: int
+    oldest_unsettled_s: float
+    window_used_ratio: float
+    """In flight over `mqtt.unsettled_max`, or the same in bytes, whichever is larger."""
+    queue_depth: int
+    active_devices: int
+    is_ready: bool
+
+
+class BuildInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Labels of `bridge_build_info`."""
+
+    version: str
+    python: str
+    librdkafka: str
+
+
+class LogLines(Protocol):
+    """The part of the event log that is counted."""
+
+    @property
+    def lines_suppressed(self) -> int:
+        """Repetitions left out."""
+
+    @property
+    def lines_lost(self) -> int:
+        """Lines that standard output did not take."""
+
+
+class Metrics:
+    """The answer to `/metrics`; its series are all there from the first scrape."""
+
+    def __init__(
+        self,
+        *,
+        counters: Counters,
+        latency: LatencyHistogram,
+        gauges: Callable[[], Gauges],
+        build: BuildInfo,
+        log: LogLines,
+    ) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_BridgeCollector(counters, latency, gauges, build, log))
+        ProcessCollector(registry=self._registry)  # CPU, memory, descriptors, start time.
+
+    def render(self) -> bytes:
+        """Return the exposition in Prometheus text format."""
+        return generate_latest(self._registry)
+
+
+class _BridgeCollector(Collector):
+    def __init__(
+        self,
+        counters: Counters,
+        latency: LatencyHistogram,
+        gauges: Callable[[], Gauges],
+        build: BuildInfo,
+        log: LogLines,
+    ) -> None:
+        self._counters = counters
+        self._latency = latency
+        self._gauges = gauges
+        self._build = build
+        self._log = log
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._labelled()
+        yield from self._plain()
+        yield _histogram(self._latency)
+        yield from _gauge_families(self._gauges())
+        yield InfoMetricFamily(
+            "bridge_build",
+            "Versions of the bridge and of what it stands on.",
+            value=msgspec.structs.asdict(self._build),
+        )
+
+    def _labelled(self) -> Iterator[Metric]:
+        counters = self._counters
+        messages = CounterMetricFamily(
+            "ingestion_messages",
+            "Messages by what became of them.",
+            labels=["device_type", "status"],
+        )
+        for status, value in counters.messages.items():
+            messages.add_metric([DEVICE_TYPE_UNKNOWN, status], value)
+        yield messages
+        for name, label, meaning, values in (
+            (
+                "bridge_messages_settled",
+                "outcome",
+                "QoS 1 messages that reached their end.",
+                counters.settled,
+            ),
+            (
+                "bridge_dead_letters",
+                "reason",
+                "Dead letters confirmed by Kafka.",
+                counters.dead_letters,
+            ),
+            (
+                "bridge_mqtt_connections",
+                "reason",
+                "Network Connections to the MQTT broker, by why each was needed.",
+                counters.mqtt_connections,
+            ),
+            (
+                "bridge_mqtt_protocol_errors",
+                "kind",
+                "Times the MQTT broker broke the protocol.",
+                counters.protocol_errors,
+            ),
+        ):
+            family = CounterMetricFamily(name, meaning, labels=[label])
+            for value_of_label, value in values.items():
+                family.add_metric([value_of_label], value)
+            yield family
+
+    def _plain(self) -> Iterator[Metric]:
+        counters = self._counters
+        for name, meaning, value in (
+            ("bridge_messages_received", "QoS 1 PUBLISHes received.", counters.received),
+            (
+                "bridge_messages_received_qos0",
+                "QoS 0 PUBLISHes received: forwarded, but not promised.",
+                counters.received_qos0,
+            ),
+            ("bridge_pubacks_sent", "PUBACKs sent.", counters.pubacks_sent),
+            (
+                "bridge_records_produced_again",
+                "Records handed to the producer a second time.",
+                counters.records_produced_again,
+            ),
+            (
+                "bridge_records_reordered",
+                "Records that came after newer ones of their device.",
+                counters.records_reordered,
+            ),
+            (
+                "bridge_producer_rebuilds",
+                "Producers replaced after a fatal error or a standstill.",
+                counters.producer_rebuilds,
+            ),
+            (
+                "bridge_log_lines_suppressed",
+                "Repeated log events that were left out.",
+                self._log.lines_suppressed,
+            ),
+            (
+                "bridge_log_lines_lost",
+                "Log lines that standard output did not take.",
+                self._log.lines_lost,
+            ),
+        ):
+            yield CounterMetricFamily(name, meaning, value=value)
+
+
+def _histogram(latency: LatencyHistogram) -> Metric:
+    buckets: list[tuple[str, float]] = []
+    so_far = 0
+    for bound, count in zip(LATENCY_BOUNDS_S, latency.counts, strict=False):
+        so_far += count
+        buckets.append((str(bound), so_far))
+    buckets.append(("+Inf", so_far + latency.counts[-1]))
+    return HistogramMetricFamily(
+        "ingestion_latency_seconds",
+        "From PUBLISH read to delivery report.",
+        buckets=buckets,
+        sum_value=latency.sum_s,
+    )
+
+
+def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
+    for name, meaning, value in (
+        ("ingestion_queue_depth", "Messages not yet settled.", gauges.queue_depth),
+        (
+            "ingestion_active_devices",
+            "Devices heard of in the last five minutes.",
+            gauges.active_devices,
+        ),
+        (
+            "bridge_messages_in_flight",
+            "QoS 1 messages received and not settled.",
+            gauges.in_flight,
+        ),
+        (
+            "bridge_conservation_residue",
+            "Received, less settled, less in flight: other than 0 is a bug.",
+            gauges.residue,
+        ),
+        (
+            "bridge_oldest_unsettled_seconds",
+            "Age of the oldest message not settled.",
+            gauges.oldest_unsettled_s,
+        ),
+        (
+            "bridge_window_used_ratio",
+            "How much of the bound on unsettled messages is used.",
+            gauges.window_used_ratio,
+        ),
+        ("bridge_ready", "1 while /health/ready is 200.", int(gauges.is_ready)),
+    ):
+        yield GaugeMetricFamily(name, meaning, value=value)

@@ -1,0 +1,60 @@
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.observe.catalogue import kafka, mqtt, process
+from bridge.observe.catalogue.entry import Event, Level
+from bridge.observe.events import CATALOGUE, render_markdown
+
+PAGE = Path(__file__).parents[2] / "docs" / "log-events.md"
+SOURCES = Path(__file__).parents[2] / "bridge"
+ENTRIES = (*process.EVENTS, *mqtt.EVENTS, *kafka.EVENTS)
+
+
+def test_the_reference_page_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == render_markdown(), (
+        "run: python -m bridge.observe.events > docs/log-events.md"
+    )
+
+
+def test_no_event_is_listed_twice() -> None:
+    assert len(CATALOGUE) == len(ENTRIES)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_an_entry_is_well_formed(entry: Event) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)+", entry.name)
+    assert entry.meaning.endswith(".")
+    assert not {"event", "level", "timestamp", "line_cut"} & entry.allowed
+    assert all(re.fullmatch(r"[a-z0-9_]+", field) for field in entry.fields)
+
+
+@pytest.mark.parametrize(
+    "entry", [e for e in ENTRIES if e.level is Level.ERROR], ids=lambda entry: entry.name
+)
+def test_an_error_says_what_to_do(entry: Event) -> None:
+    assert entry.action
+
+
+def emit_calls() -> Iterator[tuple[str, ast.Call, str]]:
+    for path in sorted(SOURCES.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(attr="emit"), args=[ast.Constant(value=str(name)), *_]
+                ):
+                    yield name, node, f"{path.relative_to(SOURCES)}:{node.lineno}"
+
+
+def test_every_event_that_the_code_emits_is_listed_with_its_fields() -> None:
+    unlisted = {
+        where: {name} if name not in CATALOGUE else fields - CATALOGUE[name].allowed
+        for name, call, where in emit_calls()
+        for fields in [{keyword.arg for keyword in call.keywords if keyword.arg}]
+        if name not in CATALOGUE or fields - CATALOGUE[name].allowed
+    }
+
+    assert unlisted == {}

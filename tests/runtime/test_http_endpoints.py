@@ -1,0 +1,320 @@
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from bridge.errors import ConfigError
+from bridge.observe.catalogue.entry import Level
+from bridge.observe.lines import StreamLines
+from bridge.observe.log import EventLog, render_json
+from bridge.runtime.http_endpoints import OpsEndpoints
+from tests.support.eventually import eventually_async
+
+AGES_S = 3_600.0
+
+
+class Stand:
+    """Endpoints on a free port, and what they are asked for."""
+
+    def __init__(
+        self,
+        *,
+        listen: str = "127.0.0.1:0",
+        connection_max_s: float = AGES_S,
+        connections_max: int = 64,
+    ) -> None:
+        self.ready: tuple[bool, dict[str, Any]] = (True, {"ready": True})
+        self.live: tuple[bool, dict[str, Any]] = (True, {"live": True})
+        self.exposition = b"up 1\n"
+        self.log_stream = io.StringIO()
+        self.endpoints = OpsEndpoints(
+            listen=listen,
+            readiness=lambda: self.ready,
+            liveness=lambda: self.live,
+            metrics=self.render,
+            log=EventLog(
+                level=Level.INFO, lines=StreamLines(self.log_stream), renderer=render_json
+            ),
+            connection_max_s=connection_max_s,
+            connections_max=connections_max,
+        )
+
+    def render(self) -> bytes:
+        if not self.exposition:
+            raise ValueError("nothing to tell")
+        return self.exposition
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, _, port = self.endpoints.address.rpartition(":")
+        return await asyncio.open_connection(host.strip("[]"), int(port))
+
+    async def send(self, request: bytes) -> bytes:
+        reader, writer = await self.connect()
+        writer.write(request)
+        answer = await read_to_end(reader)
+        writer.close()
+        return answer
+
+    async def get(self, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+        answer = await self.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        head, _, body = answer.partition(b"\r\n\r\n")
+        status, *lines = head.decode().split("\r\n")
+        headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines)}
+        return int(status.split()[1]), headers, body
+
+
+async def read_to_end(reader: asyncio.StreamReader) -> bytes:
+    """Read until the server closes, in whichever way."""
+    received = b""
+    try:
+        while chunk := await reader.read(65_536):
+            received += chunk
+    except ConnectionError:
+        pass
+    return received
+
+
+@asynccontextmanager
+async def running(stand: Stand) -> AsyncIterator[Stand]:
+    await stand.endpoints.start()
+    try:
+        yield stand
+    finally:
+        await stand.endpoints.stop()
+
+
+@pytest.fixture
+async def stand() -> AsyncIterator[Stand]:
+    async with running(Stand()) as stand:
+        yield stand
+
+
+@pytest.mark.parametrize("path", ["/health/ready", "/health/live"])
+async def test_a_healthy_part_answers_200_with_its_checks(stand: Stand, path: str) -> None:
+    status, headers, body = await stand.get(path)
+
+    assert status == 200
+    assert headers["content-type"] == "application/json"
+    assert msgspec.json.decode(body) in ({"ready": True}, {"live": True})
+
+
+async def test_a_bridge_that_is_not_ready_answers_503_and_says_why(stand: Stand) -> None:
+    stand.ready = (False, {"ready": False, "checks": {"kafka": {"ok": False}}})
+
+    status, _, body = await stand.get("/health/ready")
+
+    assert status == 503
+    assert msgspec.json.decode(body) == stand.ready[1]
+
+
+async def test_a_stuck_bridge_answers_503(stand: Stand) -> None:
+    stand.live = (False, {"live": False})
+
+    assert (await stand.get("/health/live"))[0] == 503
+
+
+async def test_metrics_come_in_the_text_format(stand: Stand) -> None:
+    status, headers, body = await stand.get("/metrics")
+
+    assert status == 200
+    assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert body == b"up 1\n"
+
+
+async def test_head_answers_without_a_body(stand: Stand) -> None:
+    status, headers, body = await stand.get("/metrics", "HEAD")
+
+    assert status == 200
+    assert headers["content-length"] == "5"
+    assert body == b""
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/status", "/metrics/", "/../metrics"])
+async def test_another_path_is_not_found(stand: Stand, path: str) -> None:
+    assert (await stand.get(path))[0] == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+async def test_another_method_is_not_allowed(stand: Stand, method: str) -> None:
+    status, headers, _ = await stand.get("/health/live", method)
+
+    assert status == 405
+    assert headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00 is no HTTP\r\n\r\n",
+    ],
+    ids=["answer", "not found", "not HTTP"],
+)
+async def test_no_answer_tells_a_version(stand: Stand, request_head: bytes) -> None:
+    answer = await stand.send(request_head)
+
+    assert b"Server: mqtt-kafka-bridge\r\n" in answer
+    assert b"aiohttp" not in answer.lower()
+    assert b"python" not in answer.lower()
+
+
+async def test_what_cannot_be_parsed_is_refused_and_not_quoted(stand: Stand) -> None:
+    answer = await stand.send(b"<script>alert</script>\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert b"script" not in answer
+    assert stand.log_stream.getvalue() == ""
+
+
+async def test_a_connection_carries_one_request(stand: Stand) -> None:
+    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"
+
+    answer = await stand.send(request * 3)
+
+    assert answer.count(b"HTTP/1.1 200") == 1
+    assert b"Connection: close" in answer
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"",
+        b"G",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+        b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
+        b"POST /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+    ids=["nothing", "one byte", "half a head", "half a body", "no chunk"],
+)
+async def test_a_client_that_stops_in_the_middle_is_disconnected(beginning: bytes) -> None:
+    async with running(Stand(connection_max_s=0.05)) as stand:
+        answer = await stand.send(beginning)
+
+    assert b" 200 " not in answer
+
+
+async def test_a_client_that_sends_byte_by_byte_gets_no_more_time() -> None:
+    async with running(Stand(connection_max_s=0.05)) as stand:
+        reader, writer = await stand.connect()
+        ended = asyncio.create_task(read_to_end(reader))
+
+        while not ended.done():
+            writer.write(b"G")
+            await asyncio.sleep(0)  # The loop turns; the server's deadline ends this.
+
+        assert ended.result() == b"" or b" 400 " in ended.result()
+        writer.close()
+
+
+async def test_a_client_that_does_not_read_its_answer_is_disconnected() -> None:
+    async with running(Stand(connection_max_s=0.05)) as stand:
+        stand.exposition = b"x" * 50_000_000
+        reader, writer = await stand.connect()
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readexactly(1)
+
+        await eventually_async(lambda: stand.endpoints.connections == 0, what="no connection")
+
+        assert len(await read_to_end(reader)) < 50_000_000
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /metrics HTTP/1.1\r\nX-Long: " + b"x" * 1_000_000,
+        b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\n" + b"X-Many: x\r\n" * 100_000,
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 9_000 + b"\r\n\r\n",
+    ],
+    ids=["one header of 1 MB", "a path of 1 MB", "a hundred thousand headers", "9 kB"],
+)
+async def test_a_head_that_is_too_large_is_refused_and_closed(stand: Stand, head: bytes) -> None:
+    answer = await stand.send(head)
+
+    assert answer == b"" or answer.startswith(b"HTTP/1.0 400 ")
+    assert (await stand.get("/metrics"))[0] == 200
+
+
+async def test_a_body_that_nobody_asked_for_is_not_taken(stand: Stand) -> None:
+    head = b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"
+
+    answer = await stand.send(head + b"x" * 1_000_000)
+
+    assert answer == b"" or b" 405 " in answer
+
+
+async def test_a_flood_of_idle_connections_does_not_lock_a_probe_out() -> None:
+    async with running(Stand(connections_max=3)) as stand:
+        idle = [await stand.connect() for _ in range(10)]
+
+        assert (await stand.get("/health/live"))[0] == 200
+        for reader, _ in idle[:8]:
+            assert await read_to_end(reader) == b""
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_an_answer_that_cannot_be_made_is_a_500_and_an_event(stand: Stand) -> None:
+    stand.exposition = b""
+
+    status, _, body = await stand.get("/metrics")
+
+    assert (status, body) == (500, b"internal error\n")
+    event = msgspec.json.decode(stand.log_stream.getvalue())
+    assert event["event"] == "ops_request_failed"
+    assert event["path"] == "/metrics"
+    assert event["error"] == "ValueError('nothing to tell')"
+
+
+async def test_stopping_closes_connections_and_frees_the_port() -> None:
+    stand = Stand()
+    await stand.endpoints.start()
+    address = stand.endpoints.address
+    reader, writer = await stand.connect()
+    await stand.endpoints.stop()
+
+    assert await read_to_end(reader) == b""
+    writer.close()
+    async with running(Stand(listen=address)) as again:
+        assert (await again.get("/metrics"))[0] == 200
+
+
+async def test_an_ipv6_address_is_listened_on() -> None:
+    async with running(Stand(listen="[::1]:0")) as stand:
+        assert stand.endpoints.address.startswith("[::1]:")
+        assert (await stand.get("/metrics"))[0] == 200
+
+
+async def test_an_address_in_use_is_named_with_its_remedy(stand: Stand) -> None:
+    address = stand.endpoints.address
+
+    with pytest.raises(ConfigError) as raised:
+        await Stand(listen=address).endpoints.start()
+
+    assert str(raised.value) == (
+        f'ops.listen "{address}": cannot listen: address already in use; stop the program that'
+        " has the port, or choose another; 0 takes a free one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("listen", "expected"),
+    [
+        ("9464", 'ops.listen "9464" has no host and port; write "host:port"'),
+        ("203.0.113.1:0", 'ops.listen "203.0.113.1:0": cannot listen: '),
+        ("nowhere.invalid:0", 'ops.listen "nowhere.invalid:0": cannot listen: '),
+    ],
+)
+async def test_an_address_that_cannot_be_listened_on_is_a_configuration_error(
+    listen: str, expected: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        await Stand(listen=listen).endpoints.start()
+
+    assert str(raised.value).startswith(expected)
