@@ -10,6 +10,8 @@ from bridge.cli.arguments import add_config, load_from
 from bridge.observe.log import configure, install_library_log
 from bridge.runtime.daemon import serve
 
+_STDERR = 2
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
@@ -28,11 +30,15 @@ def execute(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: The configuration cannot be used.
     """
+    _fill_standard_descriptors()
     loaded = load_from(arguments)
     # A lost terminal is no reason to stop, and reloading is not there yet.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = configure(loaded.config.log, sys.stdout)
     install_library_log(log)
+    sys.unraisablehook = lambda unraisable: log.emit(
+        "library_reported", library="python", text=f"unraisable: {unraisable.exc_value!r}"
+    )
     for warning in loaded.warnings:
         log.emit("configuration_warned", warning=warning)
     try:
@@ -46,3 +52,10 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     finally:
         log.close()
+
+
+def _fill_standard_descriptors() -> None:
+    """Open /dev/null where 0, 1 or 2 is closed: a socket there would get the libraries' stderr."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)

@@ -207,9 +207,7 @@ class Session:
             controls, decoder.controls = decoder.controls, []
             for packet in controls:
                 self._receive_control(packet, events, closing, now)
-        if decoder.publishes and not closing and self.phase is Phase.CONNECTING:
-            violation = PeerError("PUBLISH before CONNACK", reason_code=codec.PROTOCOL_ERROR)
-        elif decoder.publishes:
+        if decoder.publishes:
             events.append(self._receive_publishes())
         if violation is not None and not closing:
             closing.append(self._violated(violation, now))
