@@ -95,6 +95,7 @@ class Daemon:
             producer=self._producer,
             value_bytes_max=value_bytes_max(config.kafka, other_bytes=0),
             books=Books(self._counters, self._latency, self._active, log),
+            on_bug=self.on_bug,
         )
         self._narrator = Narrator(
             log, self._counters, address=self._address, client_id=mqtt.client_id
@@ -222,6 +223,13 @@ class Daemon:
         self._narrator.tell_ended(unsettled=len(self._outbox), retry_in_s=retry_in_s)
         self._tell_readiness()
 
+    def on_bug(self, error: BaseException) -> None:
+        """Stop because of a bug of ours: the MQTT broker still has what is not acknowledged."""
+        if self._failure is None:
+            self._failure = error
+            self._log.emit("bridge_failed", error=repr(error), where=raised_at(error))
+            self._stop.set()
+
     def on_poison_suspected(self, violations: int) -> None:
         """Tell that the same packet probably comes back each time."""
         self._log.emit("mqtt_poison_suspected", times=violations)
@@ -254,18 +262,17 @@ class Daemon:
         self._stop.set()
 
     def _on_exception(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self._fail(context.get("exception") or RuntimeError(str(context.get("message"))))
+        """Tell what a library let escape; our own callbacks report to `on_bug` themselves."""
+        self._log.emit(
+            "library_reported",
+            library="asyncio",
+            text=str(context.get("message")),
+            error=repr(context.get("exception")),
+        )
 
     def _on_task_done(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:
-            self._fail(task.exception() or RuntimeError(task.get_name()))
-
-    def _fail(self, error: BaseException) -> None:
-        """Stop because of a bug of ours: the MQTT broker still has what is not acknowledged."""
-        if self._failure is None:
-            self._failure = error
-            self._log.emit("bridge_failed", error=repr(error), where=raised_at(error))
-            self._stop.set()
+            self.on_bug(task.exception() or RuntimeError(task.get_name()))
 
     async def _tick(self) -> None:
         while True:

@@ -45,6 +45,9 @@ class LinkObserver(Protocol):
     def on_connection_ended(self, cause: str, *, retry_in_s: float) -> None:
         """The Network Connection is gone and will be tried again."""
 
+    def on_bug(self, error: Exception) -> None:
+        """Our own code raised: the bridge must stop, since what it holds is in doubt."""
+
     def on_poison_suspected(self, violations: int) -> None:
         """The broker broke the protocol several times running."""
 
@@ -79,10 +82,13 @@ class MqttProtocol(asyncio.Protocol):
         """Hand the bytes to the session, and what they meant to the daemon."""
         if self._is_over:
             return
-        now = clock.monotonic_s()
-        for event in self._session.receive_data(data, now=now):
-            self._take(event, now)
-        self.flush(now)
+        try:
+            now = clock.monotonic_s()
+            for event in self._session.receive_data(data, now=now):
+                self._take(event, now)
+            self.flush(now)
+        except Exception as error:  # noqa: BLE001  asyncio would only log it and close the socket
+            self._link.observer.on_bug(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the socket is closed, whoever closed it."""
@@ -138,10 +144,13 @@ class MqttProtocol(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         self._timer = None
-        now = clock.monotonic_s()
-        for event in self._session.on_timer(now=now):
-            self._take(event, now)
-        self.flush(now)
+        try:
+            now = clock.monotonic_s()
+            for event in self._session.on_timer(now=now):
+                self._take(event, now)
+            self.flush(now)
+        except Exception as error:  # noqa: BLE001  as above
+            self._link.observer.on_bug(error)
 
     def pause_reading(self) -> None:
         """Stop reading the socket; PINGREQ goes on."""

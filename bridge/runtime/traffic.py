@@ -5,6 +5,7 @@ is only what the pure rooms do, one `produce`, and one turn of the loop in `_cou
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
@@ -68,6 +69,7 @@ class Traffic:
         producer: KafkaProducer,
         value_bytes_max: int,
         books: Books,
+        on_bug: Callable[[Exception], None],
     ) -> None:
         self.reader: Reader | None = None
         self.last_confirmed_s: float | None = None
@@ -79,6 +81,7 @@ class Traffic:
         self._producer = producer
         self._value_bytes_max = value_bytes_max - DEAD_LETTER_HEADERS_BYTES
         self._books = books
+        self._on_bug = on_bug
         self._loop = asyncio.get_running_loop()
         self._poll_timer: asyncio.TimerHandle | None = None
         self._poll_s = POLL_MIN_S
@@ -265,7 +268,11 @@ class Traffic:
 
     def _on_poll_timer(self) -> None:
         self._poll_timer = None
-        is_news = self.serve() > 0
+        try:
+            is_news = self.serve() > 0
+        except Exception as error:  # noqa: BLE001  asyncio would only log it and poll no more
+            self._on_bug(error)
+            return
         self._poll_s = POLL_MIN_S if is_news else min(self._poll_s * 1.25, POLL_MAX_S)
         self._schedule()
 

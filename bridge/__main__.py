@@ -1,0 +1,96 @@
+"""argv and exit codes; nothing else."""
+
+import argparse
+import importlib
+import os
+import select
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from bridge import __version__
+from bridge.errors import ConfigError, ExitCode, UnavailableError, UsageError
+
+PROGRAM = "mqtt-kafka-bridge"
+_INTERRUPTED = 130
+"""What a shell reports for a program that Ctrl-C ended: 128 and the number of SIGINT."""
+
+# Each command is the module bridge.cli.<module>; only the one that is asked for is imported, so
+# that `--help` and `check` need no Kafka client.
+_COMMANDS = {
+    "run": ("run", "carry messages from MQTT to Kafka until told to stop"),
+    "check": ("check", "check the configuration, every error at once"),
+    "explain": ("explain", "show what would happen to one message; sends nothing"),
+    "demo": ("demo", "show the whole way on this machine, with nothing configured"),
+    "simulate": ("simulate", "publish as a fleet of devices, good and bad"),
+    "config": ("config_command", "show the configuration, or the schema of its file"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """The parser of argparse, but a usage error has the exit code of sysexits.h."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments_text = sys.argv[1:] if argv is None else list(argv)
+    try:
+        arguments = _build_parser(arguments_text).parse_args(arguments_text)
+        code: int = arguments.execute(arguments)
+        sys.stdout.flush()
+    except ConfigError as error:
+        return _refuse(str(error), error.exit_code)
+    except (UnavailableError, UsageError) as error:
+        return _refuse(f"{PROGRAM}: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last door: our own bug, shown in full
+        if isinstance(error, BrokenPipeError) and _is_reader_gone():
+            return ExitCode.OK
+        traceback.print_exc()
+        return _refuse(f"{PROGRAM} {__version__}: this is a bug, please report it", ExitCode.BUG)
+    return code
+
+
+def _refuse(text: str, code: int) -> int:
+    sys.stderr.write(text + "\n")
+    return int(code)
+
+
+def _is_reader_gone() -> bool:
+    """Tell whether the reader of standard output, such as `head`, has had enough."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, select.POLLOUT)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    # Else Python flushes once more at its exit, and complains.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
+
+
+def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Carry IoT telemetry from MQTT to Kafka; acknowledge only what is safe.",
+        epilog="exit codes: 0 stopped cleanly, 64 usage, 69 a needed service refused,"
+        " 70 our bug, 78 configuration",
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    asked_for = next((word for word in argv if not word.startswith("-")), None)
+    for command, (module, summary) in _COMMANDS.items():
+        if command == asked_for:
+            importlib.import_module(f"bridge.cli.{module}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(command, help=summary)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""What only a look at the machine shows: files that are there, readable, and private enough."""
+
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bridge.config import secrets
+from bridge.config.paths import KeyPath, quoted
+from bridge.config.problems import Problem
+from bridge.config.rules import secrets_of
+from bridge.config.sections import BridgeConfig, Secret
+from bridge.errors import ConfigError
+
+PEM_BYTES_MAX = 16_777_216
+"""A system's whole trust store is some 200 KiB."""
+_PEM_BEGIN = b"-----BEGIN "
+_OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+_PROPERTY_FILES = ("ssl.certificate.location", "ssl.key.location", "ssl.keystore.location")
+_PRIVATE_PROPERTY_FILES = frozenset({"ssl.key.location", "ssl.keystore.location"})
+
+
+def check(config: BridgeConfig, environment: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield what is wrong with the files and secrets that the configuration names."""
+    for path, secret in secrets_of(config):
+        if len(secrets.named_sources(secret)) == 1:
+            yield from _check_secret(path, secret, environment)
+    tls = config.mqtt.tls
+    for name in ("ca_file", "cert_file", "key_file"):
+        file = getattr(tls, name, None)
+        if file is not None:
+            path = ("mqtt", "tls", name)
+            yield from _check_pem(path, Path(file), is_private=name == "key_file")
+    for name in _PROPERTY_FILES:
+        value = config.kafka.properties.get(name)
+        if isinstance(value, str) and value:
+            path = ("kafka", "properties", name)
+            yield from _check_file(path, Path(value), is_private=name in _PRIVATE_PROPERTY_FILES)
+
+
+def _check_secret(
+    path: KeyPath, secret: Secret, environment: Mapping[str, str]
+) -> Iterator[Problem]:
+    try:
+        secrets.read(secret, environment)
+    except ConfigError as error:
+        yield Problem(path, error.problems[0])
+        return
+    if secret.file is not None:
+        yield from _check_private(path, Path(secret.file))
+
+
+def _check_pem(path: KeyPath, file: Path, *, is_private: bool) -> Iterator[Problem]:
+    problem = _reading_problem(file, begins_with=_PEM_BEGIN)
+    if problem is not None:
+        yield Problem(path, problem)
+    elif is_private:
+        yield from _check_private(path, file)
+
+
+def _check_file(path: KeyPath, file: Path, *, is_private: bool) -> Iterator[Problem]:
+    problem = _reading_problem(file, begins_with=b"")
+    if problem is not None:
+        yield Problem(path, problem)
+    elif is_private:
+        yield from _check_private(path, file)
+
+
+def _reading_problem(file: Path, *, begins_with: bytes) -> str | None:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(PEM_BYTES_MAX)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "its name is no path"
+        return f"file {quoted(str(file))} could not be read: {reason}"
+    if begins_with not in content:
+        return f"file {quoted(str(file))} has no PEM block; convert it with openssl"
+    return None
+
+
+def _check_private(path: KeyPath, file: Path) -> Iterator[Problem]:
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if mode & _OTHERS:
+        yield Problem(
+            path,
+            f"file {quoted(str(file))} has mode {mode:04o}, so others than its owner may read or"
+            " write it; chmod 600",
+            is_warning=True,
+        )

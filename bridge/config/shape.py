@@ -1,0 +1,68 @@
+"""What the structs of sections.py declare, asked by path: keys, types, choices."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args, get_origin, get_type_hints
+
+from bridge.config.paths import KeyPath, children
+from bridge.config.sections import BridgeConfig, Secret, Section
+
+
+def keys_at(path: KeyPath) -> Sequence[str]:
+    """Return the keys that a table may have; none where any key is allowed."""
+    struct = struct_of(_type_at(path))
+    return struct.__struct_fields__ if struct is not None else ()
+
+
+def choices_at(path: KeyPath) -> Sequence[str]:
+    """Return the words a key can be, where only certain words are allowed."""
+    return [choice for choice in get_args(_type_at(path)) if isinstance(choice, str)]
+
+
+def is_secret(path: KeyPath) -> bool:
+    """Tell whether this key takes a secret and nothing else."""
+    kind = _type_at(path)
+    return kind is Secret or Secret in get_args(kind)[:1]
+
+
+def unknown_keys(tree: object, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yield the path of each key that no struct declares, outermost only."""
+    known = keys_at(path) if isinstance(tree, dict) else ()
+    for level, value in children(tree):
+        if known and level not in known:
+            yield (*path, level)
+        else:
+            yield from unknown_keys(value, (*path, level))
+
+
+def struct_of(kind: Any) -> type[Section] | None:  # noqa: ANN401 - a type, of any form
+    """Return the struct that a type is, or may be, or has as elements."""
+    for candidate in (kind, *get_args(kind)):
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            return candidate
+    return None
+
+
+def _type_at(path: KeyPath) -> Any:  # noqa: ANN401
+    kind: Any = BridgeConfig
+    for level in path:
+        if isinstance(level, int):
+            kind = get_args(kind)[0] if get_origin(kind) is tuple else None
+        elif get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        else:
+            struct = struct_of(kind)
+            kind = get_type_hints(struct).get(level) if struct is not None else None
+    return kind
+
+
+def _list_keys(struct: type[Section], prefix: str) -> Iterator[str]:
+    for name, kind in get_type_hints(struct).items():
+        inner = struct_of(kind)
+        if inner is None or inner is Secret:
+            yield prefix + name
+        else:
+            yield from _list_keys(inner, f"{prefix}{name}.")
+
+
+ALL_KEYS = tuple(_list_keys(BridgeConfig, ""))
+"""Every key of the file, written with its tables; a route's without its index."""

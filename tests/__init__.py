@@ -1,0 +1,1 @@
+"""The tests: they mirror bridge/, and drive it from outside with the real brokers."""
