@@ -1,7 +1,7 @@
 """What becomes of a message, as values: no stage raises because of what a device sent."""
 
 import enum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 import msgspec
 
@@ -32,6 +32,7 @@ class Layer(enum.StrEnum):
     KAFKA = "kafka"
 
 
+@final
 class Telemetry(msgspec.Struct, eq=False, gc=False):
     """One reading that passed layers 1 and 2."""
 
@@ -44,6 +45,7 @@ class Telemetry(msgspec.Struct, eq=False, gc=False):
     warnings: list[str] | None = None
 
 
+@final
 class Rejected(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The message goes to the dead letter topic: its original bytes with this explanation."""
 

@@ -1,0 +1,212 @@
+"""A message that cannot be telemetry becomes a dead letter: its bytes, and why.
+
+Every header stands in the same order in every letter. `__connect.errors.topic` is the Kafka topic
+that the record was meant for: Connect's tools read there the Kafka topic that a record came from,
+and would look up an MQTT topic in vain.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from bridge.kafka.record import DeadLetter, Headers, Instant, Origin, Record
+from bridge.mqtt.packets import Inbound, PoisonPublish
+from bridge.pipeline.enrich import carried_headers, idempotency_key
+from bridge.pipeline.identity import Address
+from bridge.pipeline.verdict import Layer, Reason, Rejected
+from bridge.pipeline.wording import cut, escape
+
+_TOPIC_BYTES_MAX = 1_024
+_CONTENT_TYPE_BYTES_MAX = 1_024
+_LOGGED_CHARACTERS_MAX = 256
+_UUID7_ENTROPY_BYTES = 10
+_CARRIED = re.compile(r"traceparent|tracestate|mqtt\..*", re.DOTALL).fullmatch
+
+IS_RETRYABLE = {
+    Reason.EMPTY: False,
+    Reason.NOT_DECODABLE: False,
+    Reason.MALFORMED_PACKET: False,
+    Reason.TOO_LARGE: True,  # A route's bound may be raised.
+    Reason.UNSUPPORTED_FORMAT: True,  # A later version may read it.
+    Reason.SCHEMA_MISMATCH: False,
+    Reason.TIMESTAMP_FUTURE: True,  # Its time comes.
+    Reason.TIMESTAMP_OLD: False,
+    Reason.DEVICE_MISMATCH: False,
+    Reason.DEVICE_ID_INVALID: False,
+    Reason.KAFKA_REFUSED: True,  # A topic's bound may be raised.
+    Reason.INTERNAL_ERROR: True,  # Our bug, mended in a later version.
+}
+"""Whether a replay may have another end; never, where the letter lacks part of the payload."""
+
+
+class _Whole(NamedTuple):
+    """Size and hash of a payload of which a letter holds only the head."""
+
+    payload_bytes: int
+    payload_sha256: str
+
+    def headers(self) -> Headers:
+        return [
+            ("dlq.payload-bytes", str(self.payload_bytes).encode()),
+            ("dlq.payload-sha256", self.payload_sha256.encode()),
+        ]
+
+
+class DeadLetters:
+    """Writes dead letters; the payload stays byte for byte, everything beside it is bounded."""
+
+    def __init__(self, *, kafka_topic: str, entropy: Callable[[int], bytes]) -> None:
+        self._kafka_topic = kafka_topic
+        self._entropy = entropy
+
+    def write(
+        self,
+        packet: Inbound,
+        rejected: Rejected,
+        address: Address,
+        properties: Mapping[str, str],
+        received: Instant,
+    ) -> Record:
+        """Write the letter of a message that a layer rejected."""
+        route = address.route
+        whole = _cut_before(packet)
+        # What is left of a payload may be alike where the payloads were not: its hash tells them.
+        digested = packet.payload + (whole.payload_sha256.encode() if whole else b"")
+        device_id = escape(address.key.decode(), len(address.key))
+        return self._letter(
+            packet,
+            rejected,
+            key=address.key,
+            value=packet.payload,
+            whole=whole,
+            meant_for=route.kafka_topic if route else "",
+            idempotency_key=idempotency_key(device_id, properties, rejected.timestamp, digested),
+            carried=carried_headers(
+                properties, route.user_properties if route else (), is_retained=packet.retain
+            ),
+            received=received,
+        )
+
+    def refuse(self, record: Record, *, error: str, value_bytes_max: int) -> Record:
+        """Write the letter of a record that Kafka will never take, or cut a letter that is one."""
+        bytes_max = max(value_bytes_max, 0)
+        if record.dead_letter is not None:
+            return _shorten(record, bytes_max)
+        payload = record.origin.payload
+        headers = dict(record.headers)
+        return self._letter(
+            record.origin,
+            Rejected(
+                Reason.KAFKA_REFUSED,
+                Layer.KAFKA,
+                f"Kafka topic {record.kafka_topic} refused the record"
+                f" of {len(record.value)} bytes: {error}",
+            ),
+            key=record.key,
+            value=payload[:bytes_max],
+            whole=_measure(payload) if len(payload) > bytes_max else None,
+            meant_for=record.kafka_topic,
+            idempotency_key=headers["idempotency-key"],
+            carried=[header for header in record.headers if _CARRIED(header[0])],
+            received=record.received,
+        )
+
+    def _letter(  # noqa: PLR0913 - one place that knows the order of all headers
+        self,
+        origin: Origin,
+        rejected: Rejected,
+        *,
+        key: bytes,
+        value: bytes,
+        whole: _Whole | None,
+        meant_for: str,
+        idempotency_key: bytes,
+        carried: Headers,
+        received: Instant,
+    ) -> Record:
+        reason, layer = rejected.reason.value, rejected.layer.value
+        detail = escape(rejected.detail)
+        detail_bytes = detail.encode("utf-8", "backslashreplace")
+        dlq_id = _uuid7(received.unix_us // 1_000, self._entropy(_UUID7_ENTROPY_BYTES))
+        topic = cut(meant_for, _TOPIC_BYTES_MAX)
+        headers: Headers = [
+            ("dlq.id", dlq_id.encode()),
+            ("dlq.reason", reason.encode()),
+            ("dlq.layer", layer.encode()),
+            ("dlq.detail", detail_bytes),
+            ("dlq.retryable", _boolean(IS_RETRYABLE[rejected.reason] and whole is None)),
+            ("dlq.kafka-topic", topic),
+            # As received, since a replay must find the same route; the log has it escaped.
+            ("dlq.mqtt-topic", cut(origin.topic, _TOPIC_BYTES_MAX)),
+            ("dlq.received-at", received.rfc3339.encode()),
+            ("dlq.attempt", b"1"),
+            ("dlq.copy", b"false"),
+            *(whole.headers() if whole else ()),
+            ("idempotency-key", idempotency_key),
+        ]
+        if origin.content_type is not None:
+            headers.append(("content-type", cut(origin.content_type, _CONTENT_TYPE_BYTES_MAX)))
+        headers += carried
+        headers += [
+            ("__connect.errors.topic", topic),
+            ("__connect.errors.stage", layer.encode()),
+            ("__connect.errors.exception.message", detail_bytes),
+        ]
+        return Record(
+            kafka_topic=self._kafka_topic,
+            key=key,
+            value=value,
+            headers=headers,
+            received=received,
+            origin=origin,
+            dead_letter=DeadLetter(
+                dlq_id=dlq_id,
+                reason=reason,
+                layer=layer,
+                detail=detail,
+                device_id=escape(key.decode(), _LOGGED_CHARACTERS_MAX),
+                mqtt_topic=escape(origin.topic, _LOGGED_CHARACTERS_MAX),
+            ),
+        )
+
+
+def _shorten(record: Record, bytes_max: int) -> Record:
+    """Cut the value of a dead letter; what was said of the whole payload stays said."""
+    if len(record.value) <= bytes_max:
+        return record
+    names = [name for name, _ in record.headers]
+    headers = [
+        (name, b"false" if name == "dlq.retryable" else value) for name, value in record.headers
+    ]
+    if "dlq.payload-bytes" not in names:
+        at = names.index("idempotency-key")
+        headers[at:at] = _measure(record.value).headers()
+    return msgspec.structs.replace(record, value=record.value[:bytes_max], headers=headers)
+
+
+def _measure(payload: bytes) -> _Whole:
+    return _Whole(len(payload), sha256(payload).hexdigest())
+
+
+def _cut_before(packet: Inbound) -> _Whole | None:
+    """Say what the codec left of a packet, where it did not keep all of it."""
+    if isinstance(packet, PoisonPublish) and len(packet.payload) < packet.payload_bytes:
+        return _Whole(packet.payload_bytes, packet.payload_sha256)
+    return None
+
+
+def _boolean(value: bool) -> bytes:  # noqa: FBT001 - it is the value, not a switch
+    return b"true" if value else b"false"
+
+
+def _uuid7(unix_ms: int, entropy: bytes) -> str:
+    """Lay out a UUID of version 7 (RFC 9562 section 5.7): ids sort by time of receipt."""
+    random = int.from_bytes(entropy)
+    number = (max(unix_ms, 0) & 0xFFFF_FFFF_FFFF) << 80
+    number |= 0x7 << 76 | (random >> 62 & 0xFFF) << 64
+    number |= 0b10 << 62 | (random & 0x3FFF_FFFF_FFFF_FFFF)
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

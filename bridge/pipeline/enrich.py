@@ -1,0 +1,111 @@
+"""What the server adds: its time, the drift, the idempotency key, the headers that go along."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from types import MappingProxyType
+
+from bridge.config.sections import Route
+from bridge.kafka.record import Headers, Instant
+from bridge.pipeline.verdict import Telemetry
+from bridge.pipeline.wording import cut, escape
+
+_SERVER_FIELDS = frozenset(
+    ("server_received_at", "time_drift_seconds", "warnings", "timestamp_sent")
+)
+"""Fields that only the server sets; `device_id` too, which is the topic's once validated."""
+_US_PER_S = 1e6
+_DIGEST_BYTES = 8
+
+_PROPERTIES_READ_MAX = 1_000
+"""User Properties looked at: a 2 MB packet could carry 400,000."""
+_PROPERTY_BYTES_MAX = 1_024
+_TRACE_BYTES_MAX = 512
+"""What W3C Trace Context asks a carrier to hold of `tracestate`."""
+_ID_BYTES_MAX = 256
+_IDEMPOTENCY_KEY = "idempotency-key"
+_TRACEPARENT = "traceparent"
+_TRACESTATE = "tracestate"
+_ALWAYS_READ = frozenset((_IDEMPOTENCY_KEY, _TRACEPARENT, _TRACESTATE))
+_IS_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?"
+).fullmatch
+_IS_TRACESTATE = re.compile(r"[ -~\t]+").fullmatch
+
+NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
+
+
+def read_properties(sent: Sequence[tuple[str, str]], route: Route | None) -> dict[str, str]:
+    """Pick the User Properties that anything reads; of a repeated name the first counts."""
+    wanted = _ALWAYS_READ.union(route.user_properties) if route else _ALWAYS_READ
+    found: dict[str, str] = {}
+    for name, value in sent[:_PROPERTIES_READ_MAX]:
+        if name in wanted and name not in found:
+            found[name] = value
+    return found
+
+
+def enrich(telemetry: Telemetry, received: Instant) -> None:
+    """Write the server's fields into the message, over whatever the device put there."""
+    message = telemetry.message
+    if not _SERVER_FIELDS.isdisjoint(message):
+        for name in _SERVER_FIELDS:
+            message.pop(name, None)
+    if message["timestamp"] != telemetry.timestamp:
+        message["timestamp_sent"] = message["timestamp"]
+        message["timestamp"] = telemetry.timestamp
+    message["server_received_at"] = received.rfc3339
+    # One division of integers, so the result is the float nearest to the microseconds.
+    message["time_drift_seconds"] = (received.unix_us - telemetry.measured_at_us) / _US_PER_S
+    if telemetry.warnings:
+        message["warnings"] = telemetry.warnings
+
+
+def idempotency_key(
+    device_id: str, properties: Mapping[str, str], timestamp: str | None, payload: bytes
+) -> bytes:
+    """Give `<device_id>:<id>:<digest>`, the same for the same bytes of the same device."""
+    name = timestamp or ""
+    if properties or len(name) > _ID_BYTES_MAX:
+        name = properties.get(_IDEMPOTENCY_KEY) or name
+        name = cut(escape(name, _ID_BYTES_MAX), _ID_BYTES_MAX).decode()
+    # A digest of this size, not the head of a longer one: the size is part of BLAKE2b's input.
+    digest = blake2b(payload, digest_size=_DIGEST_BYTES).hexdigest()
+    return f"{device_id}:{name}:{digest}".encode()
+
+
+def carried_headers(
+    properties: Mapping[str, str], names: Iterable[str], *, is_retained: bool
+) -> Headers:
+    """Give the headers that a record owes to its packet, telemetry and dead letter alike."""
+    headers: Headers = []
+    if is_retained:
+        headers.append(("mqtt.retained", b"true"))
+    if properties:
+        headers += _trace_headers(properties)
+        headers += [
+            (f"mqtt.user.{name}", cut(properties[name], _PROPERTY_BYTES_MAX))
+            for name in names
+            if name in properties
+        ]
+    return headers
+
+
+def _trace_headers(properties: Mapping[str, str]) -> Headers:
+    """Pass W3C Trace Context on; without a sound traceparent its tracestate means nothing."""
+    parent = properties.get(_TRACEPARENT, "")
+    if len(parent) > _TRACE_BYTES_MAX or not _is_traceparent(parent):
+        return []
+    headers: Headers = [(_TRACEPARENT, parent.encode())]
+    state = properties.get(_TRACESTATE, "")
+    if len(state) > _TRACE_BYTES_MAX:
+        # Whole members leave from the right, as the specification has it.
+        state = state[: _TRACE_BYTES_MAX + 1].rpartition(",")[0]
+    if _IS_TRACESTATE(state):
+        headers.append((_TRACESTATE, state.encode()))
+    return headers
+
+
+def _is_traceparent(text: str) -> bool:
+    """Version 00 has four fields; a later version may go on after them."""
+    return _IS_TRACEPARENT(text) is not None and (not text.startswith("00-") or len(text) == 55)  # noqa: PLR2004

@@ -1,0 +1,46 @@
+"""Telemetry becomes the record for its route's Kafka topic."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from bridge.kafka.record import Headers, Instant, Record
+from bridge.mqtt.packets import Publish
+from bridge.pipeline.enrich import carried_headers, idempotency_key
+from bridge.pipeline.identity import Address
+from bridge.pipeline.verdict import Telemetry
+
+_ENCODER = msgspec.json.Encoder()
+_CONTENT_TYPE = ("content-type", b"application/json")
+
+
+def write_telemetry(
+    telemetry: Telemetry,
+    packet: Publish,
+    address: Address,
+    properties: Mapping[str, str],
+    received: Instant,
+) -> Record:
+    """Write the record of an enriched message."""
+    route = address.route
+    assert route is not None, "telemetry without a route"
+    headers: Headers = [
+        _CONTENT_TYPE,
+        (
+            "idempotency-key",
+            idempotency_key(address.device_id, properties, telemetry.timestamp, packet.payload),
+        ),
+    ]
+    is_retained = packet.retain
+    if properties or is_retained:
+        headers += carried_headers(properties, route.user_properties, is_retained=is_retained)
+    return Record(
+        route.kafka_topic,
+        address.key,
+        _ENCODER.encode(telemetry.message),
+        headers,
+        received,
+        packet,
+        None,
+        telemetry.warnings is not None,
+    )
