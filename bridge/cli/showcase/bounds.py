@@ -1,0 +1,44 @@
+"""Bounds of command line values, for argparse's `type=`."""
+
+import argparse
+import math
+
+PORT_MAX = 65_535
+
+
+def port(text: str) -> int:
+    """Read a TCP port."""
+    value = count(text)
+    if value > PORT_MAX:
+        raise argparse.ArgumentTypeError(f"{value} is not a TCP port (1 to {PORT_MAX})")
+    return value
+
+
+def count(text: str) -> int:
+    """Read a number of things, at least one."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number') from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value
+
+
+def amount(text: str) -> float:
+    """Read a rate or a span: any number from 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number') from None
+    if not math.isfinite(value) or value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
+    return value
+
+
+def share(text: str) -> float:
+    """Read a share, 0 to 1."""
+    value = amount(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text} is more than 1; a share is 0 to 1")
+    return value
