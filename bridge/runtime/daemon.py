@@ -164,7 +164,6 @@ class Daemon:
             task.add_done_callback(self._on_task_done)
         await self._stop.wait()
         await self._drain()
-        self._link.stop_connecting()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -181,6 +180,7 @@ class Daemon:
             in_flight=len(self._outbox),
             drain_timeout_s=drain_timeout_s,
         )
+        self._link.stop_connecting()
         self._traffic.stop_reading()
         self._session.say_offline(now=started_s)
         self._link.flush()
@@ -194,6 +194,7 @@ class Daemon:
             self._log.emit("drain_timed_out", unsettled=len(self._outbox), timeout_s=took_s)
         self._session.disconnect(now=clock.monotonic_s())
         await self._link.close(timeout_s=CLOSE_TIMEOUT_S)
+        self._traffic.close()
         self._producer.close()
 
     # ------------------------------------------------------------------ what happens

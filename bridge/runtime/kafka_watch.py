@@ -31,6 +31,7 @@ class KafkaWatch:
         self.error = "not asked yet"
         """librdkafka's name of why it does not answer."""
         self.topic_errors: dict[str, str] = {}
+        self._is_first = True
         self._producer = producer
         self._kafka_topics = tuple(dict.fromkeys(kafka_topics))
         self._last_confirmed_s = last_confirmed_s
@@ -70,7 +71,9 @@ class KafkaWatch:
         self.answers = error is None
         self.error = error or ""
         self.topic_errors = topic_errors
-        if before != (self.answers, self.topic_errors):
+        # The first answer is always news: a Kafka that was never there is to be told as well.
+        if self._is_first or before != (self.answers, self.topic_errors):
+            self._is_first = False
             self._on_change()
 
     def close(self) -> None:

@@ -26,6 +26,8 @@ from bridge.runtime.tls import client_context
 
 CONNECT_TIMEOUT_S: Final = 10.0
 """How long name resolution, TCP and TLS together may take."""
+LINGER_S: Final = 1.0
+"""How long the broker may take to read our last words and close too."""
 POISON_RUN: Final = 3
 """So many protocol violations in a row mean that the same packet comes back each time."""
 
@@ -70,10 +72,13 @@ class MqttProtocol(asyncio.Protocol):
     # ------------------------------------------------------------------ asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send CONNECT."""
+        """Send CONNECT, unless the bridge began to stop while the connection was made."""
         # A cast, not a check: uvloop's transports do not derive from asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         self._link.protocol = self  # Before any byte comes in, so that a pause finds this socket.
+        if self._link.is_stopping:
+            self._end(None)
+            return
         now = clock.monotonic_s()
         self._session.connect(now=now, password=self._link.password())
         self.flush(now)
@@ -94,6 +99,7 @@ class MqttProtocol(asyncio.Protocol):
         """Note that the socket is closed, whoever closed it."""
         del exc  # How a connection breaks matters to nobody: it is made anew.
         self.lost.set()
+        self._transport = None
         self._end(None)
         if self._timer is not None:
             self._timer.cancel()
@@ -118,12 +124,30 @@ class MqttProtocol(asyncio.Protocol):
         if self.ended.done():
             return
         self.ended.set_result(event)
-        if self._transport is not None:
-            if isinstance(event, TimedOut):
-                self._transport.abort()
-            else:
-                self._transport.write(self._session.data_to_send())
-                self._transport.close()
+        if self._timer is not None:
+            self._timer.cancel()  # From here on the session belongs to the next connection.
+        if self._transport is None:
+            return
+        if isinstance(event, TimedOut):
+            self._transport.abort()
+            return
+        self._transport.write(self._session.data_to_send())
+        self._linger(self._transport)
+
+    def _linger(self, transport: asyncio.Transport) -> None:
+        """Close so that our last words arrive.
+
+        A socket that is closed with bytes unread sends a reset, and a broker that sees it first
+        never reads the PUBACKs and the DISCONNECT. So we only say that no more comes, and read on
+        until the broker closes.
+        """
+        if transport.is_closing():
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        if not self._is_reading:
+            transport.resume_reading()
+        self._timer = self._link.loop.call_later(LINGER_S, transport.abort)
 
     def flush(self, now: float) -> None:
         """Write what the session wants written, and set the timer."""
@@ -195,11 +219,11 @@ class MqttLink:
         self._section = section
         self._backoff = Backoff(random.SystemRandom().uniform)
         self._violations = 0
-        self._is_stopping = False
+        self.is_stopping = False
 
     async def run(self) -> None:
         """Connect, wait for the end of the connection, wait a little, for ever."""
-        while not self._is_stopping:
+        while not self.is_stopping:
             failure = await self._connect()
             if failure is None:
                 delay_s = await self._live()
@@ -241,7 +265,7 @@ class MqttLink:
         self.session.closed()
         if protocol.established_at is not None:
             self._backoff.lived(clock.monotonic_s() - protocol.established_at)
-        if self._is_stopping:
+        if self.is_stopping:
             return 0.0
         is_patience_due = isinstance(event, VersionRefused) or (
             isinstance(event, (Refused, Disconnected)) and event.is_patience_due
@@ -283,7 +307,7 @@ class MqttLink:
     async def close(self, *, timeout_s: float) -> None:
         """Write what is in the buffer and close the connection; a stuck peer is cut off."""
         protocol = self.protocol
-        self._is_stopping = True
+        self.is_stopping = True
         if protocol is None:
             return
         protocol.close()
@@ -295,4 +319,4 @@ class MqttLink:
 
     def stop_connecting(self) -> None:
         """Make the end of the current connection the last one."""
-        self._is_stopping = True
+        self.is_stopping = True

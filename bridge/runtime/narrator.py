@@ -40,6 +40,8 @@ class Narrator:
     def __init__(self, log: EventLog, counters: Counters, *, address: str, client_id: str) -> None:
         self.refusal = ""
         """Why the MQTT broker refuses us; empty while it does not."""
+        self._lack = ""
+        """What this broker cannot do and the promise needs; granted filters do not mend it."""
         self._log = log
         self._counters = counters
         self._address = address
@@ -54,7 +56,7 @@ class Narrator:
             case Connected():
                 self._tell_connected(event, receive_maximum, session_expiry_s)
             case SubscribedAll():
-                self.refusal = ""
+                self.refusal = self._lack
                 self._log.emit("mqtt_subscribed", filters=list(event.topic_filters), qos=1)
             case SubscriptionRefused():
                 self.refusal = f"topic filter {event.topic_filter!r}: {event.reason}"
@@ -111,7 +113,7 @@ class Narrator:
         self, event: Connected, receive_maximum: int, session_expiry_s: int
     ) -> None:
         self._attempt = 0
-        self.refusal = ""
+        self._lack = ""
         self._counters.mqtt_connections[self._reason] += 1
         self._log.emit(
             "mqtt_connected",
@@ -133,7 +135,7 @@ class Narrator:
             )
         for finding in event.findings:
             if finding.is_fatal_to_promise:
-                self.refusal = f"{finding.name} {finding.given}: {finding.consequence}"
+                self._lack = f"{finding.name} {finding.given}: {finding.consequence}"
             self._log.emit(
                 "mqtt_property_reported",
                 property=finding.name,
@@ -141,6 +143,7 @@ class Narrator:
                 given=finding.given,
                 consequence=finding.consequence,
             )
+        self.refusal = self._lack
 
     def _note_refused(self, event: Refused | VersionRefused) -> None:
         self._reason = ConnectionReason.REFUSED

@@ -87,6 +87,7 @@ class Traffic:
         self._poll_s = POLL_MIN_S
         self._paused_since: tuple[str, float] | None = None
         self._is_stopping = False
+        self._is_closed = False
         self._held_since: dict[str, float] = {}
         self._rebuilt_s = -RETRY_S
 
@@ -263,7 +264,7 @@ class Traffic:
     # ------------------------------------------------------------------ time
 
     def _schedule(self) -> None:
-        if self._poll_timer is None and len(self._outbox):
+        if self._poll_timer is None and len(self._outbox) and not self._is_closed:
             self._poll_timer = self._loop.call_later(self._poll_s, self._on_poll_timer)
 
     def _on_poll_timer(self) -> None:
@@ -316,6 +317,13 @@ class Traffic:
         self._is_stopping = True
         if self.reader is not None:
             self.reader.pause_reading()
+
+    def close(self) -> None:
+        """Take no further reports: those of the purge that follows say nothing about Kafka."""
+        self._is_closed = True
+        if self._poll_timer is not None:
+            self._poll_timer.cancel()
+            self._poll_timer = None
 
     async def drain(self, *, timeout_s: float, is_cut_short: asyncio.Event) -> bool:
         """Wait until Kafka has confirmed everything; False when the time is over first."""

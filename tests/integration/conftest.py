@@ -13,7 +13,7 @@ from tests.support.devices import DevicePublisher
 from tests.support.kafka_artefacts import KafkaMissingError
 from tests.support.kafka_choice import ChosenKafka
 from tests.support.kafka_client import KafkaClient
-from tests.support.kafka_cluster import KafkaProcess
+from tests.support.kafka_cluster import AUTHORIZER, KafkaProcess
 from tests.support.mosquitto import MosquittoProcess
 
 
@@ -32,7 +32,7 @@ def _own_kafka_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         if os.environ.get("CI", "").lower() in {"1", "true", "yes"}:
             pytest.fail(f"no Kafka to freeze: {error}", pytrace=False)
         pytest.skip(f"no Kafka to freeze: {error}")
-    process = KafkaProcess(tmp_path_factory.mktemp("victim"))
+    process = KafkaProcess(tmp_path_factory.mktemp("victim"), properties=AUTHORIZER)
     process.start()
     yield process
     process.remove()
