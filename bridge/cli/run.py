@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 
 from bridge.cli.arguments import add_config, load_from
 from bridge.observe.log import configure, install_library_log
@@ -41,17 +42,18 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     for warning in loaded.warnings:
         log.emit("configuration_warned", warning=warning)
+    daemon = serve(
+        loaded.config, config_path=str(arguments.config), environment=os.environ, log=log
+    )
     try:
-        return asyncio.run(
-            serve(
-                loaded.config,
-                config_path=str(arguments.config),
-                environment=os.environ,
-                log=log,
-            )
-        )
+        code = asyncio.Runner().run(daemon)
     finally:
         log.close()
+    if threading.active_count() > 1:
+        # A resolver or a metadata request that hangs in its thread would hold Python's own exit
+        # beyond the budget of the stop; by now nothing is left to be lost.
+        os._exit(code)
+    return code
 
 
 def _fill_standard_descriptors() -> None:

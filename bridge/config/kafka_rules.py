@@ -9,6 +9,8 @@ from bridge.config.paths import KeyPath, looks_secret, quoted, shown
 from bridge.config.problems import Problem
 from bridge.config.sections import KafkaSection, Secret
 
+QUEUE_KBYTES_MIN = 4_096
+_QUEUE_KBYTES = "queue.buffering.max.kbytes"
 _PROMISE = "the promise rests on {why}; remove it"
 _REFUSED: Mapping[str, str] = {
     "enable.idempotence": _PROMISE.format(why="an idempotent producer, which is always on"),
@@ -55,6 +57,12 @@ def check(kafka: KafkaSection) -> Iterator[Problem]:
         path = ("kafka", "properties", name)
         if problem := _name_problem(name) or _value_problem(name, value):
             yield Problem(path, problem)
+        elif name == _QUEUE_KBYTES and int(value) < QUEUE_KBYTES_MIN:  # type: ignore[arg-type]
+            yield Problem(
+                path,
+                f"{value} is below {QUEUE_KBYTES_MIN}: one record might never fit into the queue;"
+                " raise it, or remove it",
+            )
         elif name == _SIMULATED and value not in {0, "0"}:
             yield Problem(
                 path, "Kafka is only simulated, nothing is kept; remove it", is_warning=True

@@ -15,7 +15,12 @@ PEM_BYTES_MAX = 16_777_216
 """A system's whole trust store is some 200 KiB."""
 _PEM_BEGIN = b"-----BEGIN "
 _OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
-_PROPERTY_FILES = ("ssl.certificate.location", "ssl.key.location", "ssl.keystore.location")
+_PROPERTY_FILES = (
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+    "ssl.crl.location",
+)
 _PRIVATE_PROPERTY_FILES = frozenset({"ssl.key.location", "ssl.keystore.location"})
 
 

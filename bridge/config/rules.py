@@ -89,6 +89,13 @@ def _check_mqtt(mqtt: MqttSection) -> Iterator[Problem]:
     for name in ("client_id", "username"):
         if "\0" in (getattr(mqtt, name) or ""):
             yield Problem(("mqtt", name), "has a NUL character, which MQTT forbids; remove it")
+    wildcard = next((each for each in "+#" if each in mqtt.client_id), None)
+    if wildcard is not None:
+        yield Problem(
+            ("mqtt", "client_id"),
+            f"{quoted(mqtt.client_id)} holds {quoted(wildcard)}, which MQTT allows in no Topic"
+            " Name, and the bridge publishes to bridge/<client_id>/status; choose another name",
+        )
     if mqtt.password is not None and mqtt.username is None:
         yield Problem(
             ("mqtt", "password"),

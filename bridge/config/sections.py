@@ -51,7 +51,7 @@ class MqttSection(Section, frozen=True):
     """Name or address of the MQTT broker; all addresses of a name are tried."""
     port: Port = 1883
     """TCP port of the MQTT broker; 8883 is usual with TLS."""
-    client_id: Annotated[str, Meta(min_length=1, max_length=65_535)] = "mqtt-kafka-bridge"
+    client_id: Annotated[str, Meta(min_length=1, max_length=1_024)] = "mqtt-kafka-bridge"
     """Fixed Client Identifier: the session hangs on it, so it must not change between starts."""
     username: NonEmpty | None = None
     """User name for the MQTT broker."""

@@ -38,6 +38,9 @@ _TABLE: Final[dict[str, Fate]] = {
     "INVALID_PRODUCER_EPOCH": Fate.AGAIN,
     "INVALID_MSG": Fate.AGAIN,
     "_FATAL": Fate.FATAL,
+    # What librdkafka gives to everything queued when the producer is fatal or is replaced.
+    "_PURGE_QUEUE": Fate.FATAL,
+    "_PURGE_INFLIGHT": Fate.FATAL,
     "_FENCED": Fate.FATAL,
     "OUT_OF_ORDER_SEQUENCE_NUMBER": Fate.FATAL,
     "DUPLICATE_SEQUENCE_NUMBER": Fate.FATAL,

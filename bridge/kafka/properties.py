@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from bridge.config.sections import KafkaSection
+from bridge.kafka.record import Headers
 
 MESSAGE_BYTES_MAX: Final = 1_000_000
 """librdkafka's own default of `message.max.bytes`; a record above it is refused locally."""
@@ -27,7 +28,7 @@ def producer_properties(
         # Tuned. Five milliseconds of linger fill batches at a few thousand messages a second.
         "linger.ms": 5,
         "batch.num.messages": 10_000,
-        # One place above what can be unsettled, so that the bound of the bridge is the one reached.
+        # Well above what can be unsettled, so that the bound of the bridge is the one reached.
         "queue.buffering.max.messages": 2 * records_max + 1_000,
         "queue.buffering.max.kbytes": 1_048_576,
         # A missing topic is reported in seconds, not after librdkafka's half minute.
@@ -60,8 +61,13 @@ def producer_properties(
     return properties
 
 
-def value_bytes_max(section: KafkaSection, *, other_bytes: int) -> int:
-    """Tell how long a value may be beside `other_bytes` of key and headers."""
+def value_bytes_max(section: KafkaSection) -> int:
+    """Tell how long a value may be in a record without headers."""
     limit = section.properties.get("message.max.bytes", MESSAGE_BYTES_MAX)
     allowed = int(limit) if isinstance(limit, (int, float, str)) else MESSAGE_BYTES_MAX
-    return max(0, allowed - other_bytes - RECORD_OVERHEAD_BYTES)
+    return max(0, allowed - RECORD_OVERHEAD_BYTES)
+
+
+def headers_bytes(headers: Headers) -> int:
+    """Tell what headers take of a record: two lengths of five bytes at most beside each."""
+    return sum(10 + len(name.encode()) + len(value) for name, value in headers)

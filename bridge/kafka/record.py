@@ -34,6 +34,14 @@ class Origin(Protocol):
         """MQTT 5 Content Type, if the device gave one."""
 
 
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of a packet whose User Properties may be megabytes: an `Origin`."""
+
+    topic: str
+    payload: bytes
+    content_type: str | None
+
+
 class DeadLetter(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What the log and the metrics say of a dead letter; the same words stand in its headers."""
 

@@ -117,6 +117,10 @@ class Session:
         self._had_session = False
         self._retain_available = True
         self._will_qos = 1
+        self._is_retain_refused = False
+        """Once 0x9A: no retain from then on, whatever a CONNACK says of it."""
+        self._is_status_owed = False
+        """Our status still awaits its PUBACK, so its Packet Identifier is in use."""
         self._keep_alive_s = float(settings.keep_alive_s)
         self._last_sent = 0.0
         self._last_received = 0.0
@@ -125,6 +129,8 @@ class Session:
         self._is_greeting_due = False
         self._answer_due: float | None = None
         self._resubscribe_at: float | None = None
+        self._asked_filters: tuple[str, ...] | None = None
+        """What the SUBSCRIBE on its way asks for; None while no SUBACK is due."""
 
     # ------------------------------------------------------------------ connection
 
@@ -144,6 +150,8 @@ class Session:
         self._last_received = now
         self._answer_due = now + CONNECT_TIMEOUT_S
         self._resubscribe_at = None
+        self._asked_filters = None
+        self._is_status_owed = False
         self._send(
             codec.encode_connect(
                 client_id=settings.client_id,
@@ -206,7 +214,8 @@ class Session:
         if decoder.controls:
             controls, decoder.controls = decoder.controls, []
             for packet in controls:
-                self._receive_control(packet, events, closing, now)
+                if not closing:
+                    self._receive_control(packet, events, closing, now)
         if decoder.publishes:
             events.append(self._receive_publishes())
         if violation is not None and not closing:
@@ -243,8 +252,10 @@ class Session:
         self, packet: codec.Control, events: list[Event], closing: list[Event], now: float
     ) -> None:
         match packet:
-            case codec.PubAck() | codec.PingResp():
-                pass  # Our own status message was taken, or the broker is there: nothing follows.
+            case codec.PubAck():
+                self._is_status_owed = False  # Nothing else of ours asks for one.
+            case codec.PingResp():
+                pass  # The broker is there: nothing follows.
             case codec.ConnAck() if self.phase is Phase.CONNECTING:
                 self._receive_connack(packet, events, closing, now)
             case codec.Mqtt3ConnAck() if self.phase is Phase.CONNECTING:
@@ -253,9 +264,15 @@ class Session:
                         f"the broker answered as MQTT 3.1.1, return code {packet.return_code}"
                     )
                 )
-            case codec.SubAck() if self.phase is not Phase.CONNECTING:
-                self._receive_suback(packet, events, now)
+            case codec.SubAck() if (
+                self._asked_filters is not None
+                and packet.packet_id == _SUBSCRIBE_ID
+                and len(packet.reason_codes) == len(self._asked_filters)
+            ):
+                self._receive_suback(packet, self._asked_filters, events, now)
             case codec.Disconnect():
+                if int(packet.reason_code) == _RETAIN_NOT_SUPPORTED:
+                    self._is_retain_refused = True
                 closing.append(
                     Disconnected(
                         reason_code=int(packet.reason_code),
@@ -279,7 +296,7 @@ class Session:
             closing.append(self._refused(packet, code))
             return
         settings = self.settings
-        self._retain_available = packet.retain_available
+        self._retain_available = packet.retain_available and not self._is_retain_refused
         self._will_qos = min(1, int(packet.max_qos))
         findings = findings_of(packet, settings)
         self.is_promise_kept = not any(each.is_fatal_to_promise for each in findings)
@@ -303,6 +320,7 @@ class Session:
             return VersionRefused("the broker refused MQTT 5 (0x84)")
         # The next CONNECT leaves out what this broker cannot do for the will.
         if code == _RETAIN_NOT_SUPPORTED:
+            self._is_retain_refused = True
             self._retain_available = False
         if code == _QOS_NOT_SUPPORTED:
             self._will_qos = 0
@@ -313,10 +331,12 @@ class Session:
             is_patience_due=code in _PATIENCE_REASONS,
         )
 
-    def _receive_suback(self, packet: codec.SubAck, events: list[Event], now: float) -> None:
-        asked = [each for each in self.settings.topic_filters if each not in self.granted]
+    def _receive_suback(
+        self, packet: codec.SubAck, asked: tuple[str, ...], events: list[Event], now: float
+    ) -> None:
         self._answer_due = None
-        for topic_filter, code in zip(asked, packet.reason_codes, strict=False):
+        self._asked_filters = None
+        for topic_filter, code in zip(asked, packet.reason_codes, strict=True):
             if int(code) == _GRANTED_QOS_1:
                 self.granted[topic_filter] = _GRANTED_QOS_1
             else:
@@ -331,13 +351,17 @@ class Session:
         self._send(codec.encode_subscribe(_SUBSCRIBE_ID, topic_filters), now)
         self._answer_due = now + CONNECT_TIMEOUT_S
         self._resubscribe_at = None
+        self._asked_filters = tuple(topic_filters)
 
     def _publish_status(self, payload: bytes, now: float) -> None:
+        """Publish with QoS 1, but never two at once: a broker may take only one at a time."""
+        is_promised = self._will_qos > 0 and not self._is_status_owed
+        self._is_status_owed = self._is_status_owed or is_promised
         self._send(
             codec.encode_publish(
                 self.settings.status_topic,
                 payload,
-                packet_id=_STATUS_ID if self._will_qos else None,
+                packet_id=_STATUS_ID if is_promised else None,
                 retain=self._retain_available,
             ),
             now,
@@ -345,6 +369,7 @@ class Session:
 
     def _violated(self, error: PeerError, now: float) -> Violated:
         self._send(codec.encode_disconnect(error.reason_code), now)
+        self.phase = Phase.IDLE  # So that no PUBACK follows the DISCONNECT [MQTT-3.14.4-1].
         return Violated(error.reason_code, str(error))
 
     # ------------------------------------------------------------------ time
@@ -358,15 +383,19 @@ class Session:
         self._is_reading_paused = False
         self._is_ping_owed = False
         self._last_received = now
+        if self._answer_due is not None:
+            self._answer_due = now + CONNECT_TIMEOUT_S
 
     def next_timer(self) -> float | None:
         """Tell when `on_timer` is due, on the clock of `now`; None when nothing is awaited."""
         if self.phase is Phase.IDLE:
             return None
-        due = [each for each in (self._answer_due, self._resubscribe_at) if each is not None]
+        # The answer may lie in the socket that is not read, so it is not missed yet.
+        answer_due = None if self._is_reading_paused else self._answer_due
+        due = [each for each in (answer_due, self._resubscribe_at) if each is not None]
         if self.phase is not Phase.CONNECTING:
             due.append(self._ping_due())
-        return min(due)
+        return min(due, default=None)
 
     def _ping_due(self) -> float:
         """Ping after three quarters of Keep Alive without a word from either side.
@@ -385,7 +414,7 @@ class Session:
         """Do what is due by `now`: PINGREQ, SUBSCRIBE again, or give the broker up."""
         if self.phase is Phase.IDLE:
             return []
-        if self._answer_due is not None and now >= self._answer_due:
+        if not self._is_reading_paused and self._answer_due is not None and now >= self._answer_due:
             waited_for = "CONNACK" if self.phase is Phase.CONNECTING else "SUBACK"
             return [TimedOut(waited_for, CONNECT_TIMEOUT_S)]
         if self._resubscribe_at is not None and now >= self._resubscribe_at:

@@ -63,7 +63,6 @@ class ProtocolErrorKind(enum.StrEnum):
     MALFORMED_PACKET = "malformed_packet"
     PROTOCOL_ERROR = "protocol_error"
     RECEIVE_MAXIMUM_EXCEEDED = "receive_maximum_exceeded"
-    TOPIC_ALIAS_INVALID = "topic_alias_invalid"
     PACKET_TOO_LARGE = "packet_too_large"
     QOS_NOT_SUPPORTED = "qos_not_supported"
     OTHER = "other"
@@ -73,7 +72,6 @@ _KIND_BY_REASON_CODE = {
     0x81: ProtocolErrorKind.MALFORMED_PACKET,
     0x82: ProtocolErrorKind.PROTOCOL_ERROR,
     0x93: ProtocolErrorKind.RECEIVE_MAXIMUM_EXCEEDED,
-    0x94: ProtocolErrorKind.TOPIC_ALIAS_INVALID,
     0x95: ProtocolErrorKind.PACKET_TOO_LARGE,
     0x9B: ProtocolErrorKind.QOS_NOT_SUPPORTED,
 }

@@ -14,7 +14,7 @@ import msgspec
 
 from bridge.kafka.record import DeadLetter, Headers, Instant, Origin, Record
 from bridge.mqtt.packets import Inbound, PoisonPublish
-from bridge.pipeline.enrich import carried_headers, idempotency_key
+from bridge.pipeline.enrich import carried_headers, idempotency_key, origin_of
 from bridge.pipeline.identity import Address
 from bridge.pipeline.verdict import Layer, Reason, Rejected
 from bridge.pipeline.wording import cut, escape
@@ -77,7 +77,7 @@ class DeadLetters:
         digested = packet.payload + (whole.payload_sha256.encode() if whole else b"")
         device_id = escape(address.key.decode(), len(address.key))
         return self._letter(
-            packet,
+            origin_of(packet),
             rejected,
             key=address.key,
             value=packet.payload,

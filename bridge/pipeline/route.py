@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from bridge.kafka.record import Headers, Instant, Record
+from bridge.kafka.record import Headers, Instant, Origin, Record
 from bridge.mqtt.packets import Publish
-from bridge.pipeline.enrich import carried_headers, idempotency_key
+from bridge.pipeline.enrich import carried_headers, idempotency_key, origin_of
 from bridge.pipeline.identity import Address
 from bridge.pipeline.verdict import Telemetry
 
@@ -32,6 +32,9 @@ def write_telemetry(
         ),
     ]
     is_retained = packet.retain
+    origin: Origin = packet
+    if packet.user_properties:
+        origin = origin_of(packet)
     if properties or is_retained:
         headers += carried_headers(properties, route.user_properties, is_retained=is_retained)
     return Record(
@@ -40,7 +43,7 @@ def write_telemetry(
         _ENCODER.encode(telemetry.message),
         headers,
         received,
-        packet,
+        origin,
         None,
         telemetry.warnings is not None,
     )

@@ -7,8 +7,11 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from bridge.errors import ConfigError
 from bridge.kafka.outbox import Shipment
 
+PARTITION_UA: Final = -1
+"""The partitioner chooses (librdkafka's RD_KAFKA_PARTITION_UA)."""
 _LOGGER: Final = logging.getLogger("librdkafka")
 
 Report = tuple[Shipment, str | None]
@@ -24,22 +27,39 @@ class KafkaProducer:
     """
 
     def __init__(self, properties: Properties, *, on_error: Callable[[str, str], None]) -> None:
+        """Build the producer; nothing is sent yet.
+
+        Raises:
+            ConfigError: librdkafka does not accept the properties, or cannot read a file.
+        """
         self._properties = dict(properties)
         self._on_error = on_error
         self._reports: list[Report] = []
+        self._fatal_error = ""
+        """What the current producer died of; the records it had only tell that they were purged."""
         self._producer = self._build()
 
     def _build(self) -> Producer:
-        return Producer({**self._properties, "error_cb": self._report_error}, logger=_LOGGER)
+        try:
+            return Producer({**self._properties, "error_cb": self._report_error}, logger=_LOGGER)
+        except KafkaException as error:
+            reason = error.args[0].str()
+            raise ConfigError([f"kafka: librdkafka refuses the configuration: {reason}"]) from error
 
     def _report_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fatal_error = error.name()
         self._on_error(error.name(), error.str())
 
-    def rebuild(self) -> None:
-        """Replace the producer; what the old one had queued is dropped from its queues."""
+    def rebuild(self) -> str:
+        """Replace the producer, dropping its queues; return what the old one died of, if known."""
         old, self._producer = self._producer, self._build()
         self._reports = []
+        died_of, self._fatal_error = self._fatal_error, ""
         old.purge(blocking=False)
+        # Its reports are read by nobody, but must be served: librdkafka holds what they refer to.
+        old.poll(0)
+        return died_of
 
     def send(self, shipments: Sequence[Shipment]) -> Sequence[Shipment]:
         """Hand shipments to librdkafka in order; return those its full queue did not take.
@@ -52,18 +72,23 @@ class KafkaProducer:
         for position, shipment in enumerate(shipments):
             record = shipment.record
             try:
+                # By position: 1.06 us a record, by keyword 1.68.
                 produce(
                     record.kafka_topic,
-                    value=record.value,
-                    key=record.key,
-                    on_delivery=partial(on_delivery, reports, shipment),
-                    timestamp=record.received.unix_us // 1_000,
-                    headers=record.headers,  # type: ignore[arg-type]  # list is invariant
+                    record.value,
+                    record.key,
+                    PARTITION_UA,
+                    partial(on_delivery, reports, shipment),
+                    None,
+                    record.received.unix_us // 1_000,
+                    record.headers,  # type: ignore[arg-type]  # list is invariant
                 )
             except BufferError:
                 return shipments[position:]
             except KafkaException as error:
-                reports.append((shipment, error.args[0].name()))
+                reason = error.args[0]
+                shipment.is_refused_locally = reason.code() == KafkaError.MSG_SIZE_TOO_LARGE
+                reports.append((shipment, reason.name()))
         return ()
 
     @staticmethod

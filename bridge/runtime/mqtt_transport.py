@@ -8,7 +8,7 @@ from typing import Final, Protocol, cast
 
 from bridge.config.sections import MqttSection
 from bridge.errors import ConfigError
-from bridge.mqtt.backoff import Backoff
+from bridge.mqtt.backoff import STABLE_S, Backoff
 from bridge.mqtt.events import (
     ENDS_CONNECTION,
     Connected,
@@ -20,7 +20,7 @@ from bridge.mqtt.events import (
     VersionRefused,
     Violated,
 )
-from bridge.mqtt.session import Phase, Session
+from bridge.mqtt.session import Session
 from bridge.runtime import clock
 from bridge.runtime.tls import client_context
 
@@ -44,7 +44,7 @@ class LinkObserver(Protocol):
     def on_connect_failed(self, reason: str, *, retry_in_s: float) -> None:
         """No connection, or no usable TLS."""
 
-    def on_connection_ended(self, cause: str, *, retry_in_s: float) -> None:
+    def on_connection_ended(self, *, retry_in_s: float) -> None:
         """The Network Connection is gone and will be tried again."""
 
     def on_bug(self, error: Exception) -> None:
@@ -57,8 +57,9 @@ class LinkObserver(Protocol):
 class MqttProtocol(asyncio.Protocol):
     """One Network Connection; it lives from `connection_made` to `connection_lost`."""
 
-    def __init__(self, link: "MqttLink") -> None:
+    def __init__(self, link: "MqttLink", *, password: str | None) -> None:
         self._link = link
+        self._password = password
         self._session = link.session
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -79,9 +80,12 @@ class MqttProtocol(asyncio.Protocol):
         if self._link.is_stopping:
             self._end(None)
             return
-        now = clock.monotonic_s()
-        self._session.connect(now=now, password=self._link.password())
-        self.flush(now)
+        try:
+            now = clock.monotonic_s()
+            self._session.connect(now=now, password=self._password)
+            self.flush(now)
+        except Exception as error:  # noqa: BLE001  asyncio would only log it, and wait for ever
+            self._link.observer.on_bug(error)
 
     def data_received(self, data: bytes) -> None:
         """Hand the bytes to the session, and what they meant to the daemon."""
@@ -214,7 +218,7 @@ class MqttLink:
         self.loop = asyncio.get_running_loop()
         self.session = session
         self.observer = observer
-        self.password = password
+        self._read_password = password
         self.protocol: MqttProtocol | None = None
         self._section = section
         self._backoff = Backoff(random.SystemRandom().uniform)
@@ -240,9 +244,10 @@ class MqttLink:
             server_name = None
             if section.tls is not None:
                 server_name = section.tls.server_name or section.host
+            password = self._read_password()
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self.loop.create_connection(
-                    lambda: MqttProtocol(self),
+                    lambda: MqttProtocol(self, password=password),
                     section.host,
                     section.port,
                     ssl=context,
@@ -264,7 +269,10 @@ class MqttLink:
         event = await protocol.ended
         self.session.closed()
         if protocol.established_at is not None:
-            self._backoff.lived(clock.monotonic_s() - protocol.established_at)
+            lived_s = clock.monotonic_s() - protocol.established_at
+            self._backoff.lived(lived_s)
+            if lived_s >= STABLE_S:
+                self._violations = 0  # Running means that nothing good lay between.
         if self.is_stopping:
             return 0.0
         is_patience_due = isinstance(event, VersionRefused) or (
@@ -280,14 +288,8 @@ class MqttLink:
         delay_s = (
             self._backoff.ceiling_delay_s() if is_patience_due else self._backoff.next_delay_s()
         )
-        cause = "network" if event is None else type(event).__name__
-        self.observer.on_connection_ended(cause, retry_in_s=delay_s)
+        self.observer.on_connection_ended(retry_in_s=delay_s)
         return delay_s
-
-    @property
-    def is_established(self) -> bool:
-        """True while the session has a Network Connection with CONNACK Success."""
-        return self.session.phase in {Phase.CONNECTED, Phase.SUBSCRIBED}
 
     def flush(self) -> None:
         """Write what the session has put into its buffer."""

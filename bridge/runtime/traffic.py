@@ -12,6 +12,7 @@ import msgspec
 
 from bridge.kafka.delivery import remedy_for
 from bridge.kafka.outbox import RETRY_S, Outbox, Settlement, Shipment
+from bridge.kafka.properties import headers_bytes
 from bridge.kafka.record import Record
 from bridge.mqtt.events import Received
 from bridge.mqtt.session import Session
@@ -25,8 +26,8 @@ from bridge.runtime.kafka_producer import KafkaProducer
 POLL_MIN_S: Final = 0.001
 POLL_MAX_S: Final = 0.020
 """How often reports are asked for while something is owed; slower while Kafka says nothing."""
-DEAD_LETTER_HEADERS_BYTES: Final = 16_384
-"""Room for a dead letter's headers: every one of them is cut, and together they stay below."""
+DEAD_LETTER_HEADERS_BYTES: Final = 32_768
+"""Room left for the headers of a dead letter that is yet to be written; each of them is cut."""
 
 _FAILED: Final = frozenset({str(Reason.KAFKA_REFUSED), str(Reason.INTERNAL_ERROR)})
 
@@ -79,7 +80,7 @@ class Traffic:
         self._session = session
         self._outbox = outbox
         self._producer = producer
-        self._value_bytes_max = value_bytes_max - DEAD_LETTER_HEADERS_BYTES
+        self._value_bytes_max = value_bytes_max
         self._books = books
         self._on_bug = on_bug
         self._loop = asyncio.get_running_loop()
@@ -121,9 +122,10 @@ class Traffic:
             letter = record.dead_letter
             if letter is None:
                 continue
-            if len(record.value) > self._value_bytes_max:
+            room = self._value_bytes_max - headers_bytes(record.headers)
+            if len(record.value) > room:
                 records[position] = self._flow.refuse(
-                    record, error="too large for Kafka", value_bytes_max=self._value_bytes_max
+                    record, error="too large for Kafka", value_bytes_max=room
                 )
             self._books.log.emit(
                 "message_dead_lettered",
@@ -155,6 +157,15 @@ class Traffic:
         if reports:
             self._resume_below_bounds(now)
         return len(reports)
+
+    def _serve_guarded(self) -> bool:
+        """Serve for a caller that must not be ended by a bug of ours; tell whether reports came."""
+        try:
+            return self.serve() > 0
+        except Exception as error:  # noqa: BLE001  asyncio would only log it and poll no more
+            self.close()
+            self._on_bug(error)
+            return False
 
     def _settle(self, settlement: Settlement, now: float) -> None:
         confirmed = settlement.confirmed
@@ -208,7 +219,7 @@ class Traffic:
     def _refuse(self, shipment: Shipment, error: str) -> None:
         """Make a dead letter of what Kafka will never take; cut a dead letter by half."""
         record = shipment.record
-        limit = self._value_bytes_max
+        limit = self._value_bytes_max - DEAD_LETTER_HEADERS_BYTES
         if record.dead_letter is not None:
             limit = min(limit, len(record.value) // 2)
         letter = self._flow.refuse(record, error=error, value_bytes_max=limit)
@@ -232,11 +243,17 @@ class Traffic:
                 kafka_topic=kafka_topic,
                 error=error,
                 remedy=remedy_for(error),
-                held=len(self._outbox),
             )
         for kafka_topic in settlement.recovered:
             since = self._held_since.pop(kafka_topic, now)
             log.emit("kafka_topic_recovered", kafka_topic=kafka_topic, held_s=round(now - since, 1))
+        for kafka_topic, error, run_bytes_max in settlement.limited:
+            log.emit(
+                "kafka_batch_refused",
+                kafka_topic=kafka_topic,
+                error=error,
+                run_bytes_max=run_bytes_max,
+            )
         if settlement.again:
             counters.records_produced_again += settlement.again
             log.emit("kafka_record_produced_again", count=settlement.again)
@@ -250,13 +267,14 @@ class Traffic:
             return  # What failed is tried again in a moment, and fails into the next rebuild.
         self._rebuilt_s = now
         self._outbox.gather_all()
-        self._producer.rebuild()
+        error = self._producer.rebuild() or error
         self._books.counters.producer_rebuilds += 1
         self._books.counters.records_produced_again += len(self._outbox)
         self._books.log.emit(
             "kafka_producer_rebuilt",
             cause="fatal",
             error=error,
+            remedy=remedy_for(error),
             produced_again=len(self._outbox),
             rebuilds=self._books.counters.producer_rebuilds,
         )
@@ -269,24 +287,27 @@ class Traffic:
 
     def _on_poll_timer(self) -> None:
         self._poll_timer = None
-        try:
-            is_news = self.serve() > 0
-        except Exception as error:  # noqa: BLE001  asyncio would only log it and poll no more
-            self._on_bug(error)
-            return
+        is_news = self._serve_guarded()
         self._poll_s = POLL_MIN_S if is_news else min(self._poll_s * 1.25, POLL_MAX_S)
         self._schedule()
 
     # ------------------------------------------------------------------ bounds
 
+    def _bound_reached(self) -> str | None:
+        """Name the bound that asks for a pause; the ledger has the same one as the records."""
+        if self._outbox.is_blocked:
+            return "kafka_queue_full"
+        if self._outbox.is_full_of_bytes:
+            return "unsettled_bytes_max"
+        if self._outbox.is_full or len(self._session.ledger) >= self._outbox.records_max:
+            return "unsettled_max"
+        return None
+
     def _pause_at_bounds(self, now: float) -> None:
         if self._paused_since is not None or self.reader is None:
             return
-        if self._outbox.is_blocked:
-            cause = "kafka_queue_full"
-        elif self._outbox.is_full or len(self._session.ledger) >= self._outbox.records_max:
-            cause = "unsettled_max" if self._outbox.is_full_of_records else "unsettled_bytes_max"
-        else:
+        cause = self._bound_reached()
+        if cause is None:
             return
         self._paused_since = (cause, now)
         self.reader.pause_reading()
@@ -300,7 +321,12 @@ class Traffic:
     def _resume_below_bounds(self, now: float) -> None:
         if self._paused_since is None or self.reader is None or self._is_stopping:
             return
-        if self._outbox.is_blocked or not self._outbox.has_room:
+        has_room = (
+            not self._outbox.is_blocked
+            and self._outbox.has_room
+            and len(self._session.ledger) <= self._outbox.records_max * 4 // 5
+        )
+        if not has_room:
             return
         cause, since = self._paused_since
         self._paused_since = None
@@ -336,5 +362,5 @@ class Traffic:
                 async with asyncio.timeout(min(left, POLL_MAX_S)):
                     await is_cut_short.wait()
             except TimeoutError:
-                self.serve()
+                self._serve_guarded()
         return not len(self._outbox)

@@ -174,11 +174,6 @@ def test_a_private_key_that_others_may_read_is_a_warning(tmp_path: Path) -> None
     ]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_file_is_a_problem(tmp_path: Path) -> None:
-    secret = tmp_path / "s"
-    secret.write_text("hunter2")
-    secret.chmod(0)
-
-    with pytest.raises(ConfigError, match="Permission denied"):
-        secrets.read(Secret(file=str(secret)), {})
+    with pytest.raises(ConfigError, match="Is a directory"):
+        secrets.read(Secret(file=str(tmp_path)), {})

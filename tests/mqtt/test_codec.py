@@ -177,6 +177,20 @@ def test_a_declared_size_of_256_mb_is_never_buffered() -> None:
     assert [7] == [each.packet_id for each in decoder.publishes]
 
 
+@pytest.mark.parametrize("chunk_bytes", [262_144, 9_999, 41])
+def test_a_large_publish_that_is_nearly_all_properties_is_skipped_like_an_oversized_one(
+    chunk_bytes: int,
+) -> None:
+    stream = publish(b"payload", packet_id=5, properties=[("k", "v")] * 60_000) + GOOD
+    chunks = [stream[i : i + chunk_bytes] for i in range(0, len(stream), chunk_bytes)]
+
+    poison, good = decode(*chunks).publishes
+
+    assert isinstance(poison, PoisonPublish)
+    assert "properties of more than 65536 bytes" == poison.detail
+    assert (5, 2) == (poison.packet_id, good.packet_id)
+
+
 def test_an_oversized_publish_whose_properties_exceed_what_is_kept_is_still_told() -> None:
     properties = [("k" * 60_000, "v" * 60_000)] * 6
     stream = publish(b"payload", packet_id=5, properties=properties) + GOOD
@@ -191,7 +205,7 @@ def test_an_oversized_publish_whose_properties_exceed_what_is_kept_is_still_told
     [
         pytest.param(raw_publish(b"\x00\x01a\x00\x00\x00x"), 0x81, id="packet id 0"),
         pytest.param(raw_publish(b"\x00\x01\xff\x00\x00\x00x"), 0x81, id="id 0 and no UTF-8"),
-        pytest.param(publish(topic_alias=3), 0x94, id="topic alias"),
+        pytest.param(publish(topic_alias=3), 0x81, id="topic alias"),
         pytest.param(publish(qos=2, packet_id=3), 0x9B, id="QoS 2"),
         pytest.param(raw_publish(b"\x00\x01a\x00\x01\x00", first=0x36), 0x81, id="QoS 3"),
         pytest.param(b"\x32\xff\xff\xff\xff\x7f", 0x81, id="length of five bytes"),

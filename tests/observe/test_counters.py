@@ -46,7 +46,6 @@ def test_the_residue_is_what_conservation_leaves_over() -> None:
     ("reason_code", "expected"),
     [
         (0x81, ProtocolErrorKind.MALFORMED_PACKET),
-        (0x94, ProtocolErrorKind.TOPIC_ALIAS_INVALID),
         (0x00, ProtocolErrorKind.OTHER),
     ],
 )

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from bridge.config.sections import Route
-from bridge.kafka.record import Instant
+from bridge.kafka.record import Kept, Instant
 from bridge.mqtt.packets import PoisonPublish
 from bridge.pipeline.dead_letter import IS_RETRYABLE
 from bridge.pipeline.verdict import Reason
@@ -64,13 +64,13 @@ def test_a_dead_letter_has_all_its_headers_in_a_stable_order() -> None:
         ("__connect.errors.stage", "schema"),
         ("__connect.errors.exception.message", detail),
     ] == list(headers(record).items())
-    assert ("telemetry-dlq", b"dev-0001", payload, RECEIVED, packet) == (
+    assert ("telemetry-dlq", b"dev-0001", payload, RECEIVED) == (
         record.kafka_topic,
         record.key,
         record.value,
         record.received,
-        record.origin,
     )
+    assert Kept(packet.topic, payload, packet.content_type) == record.origin, "no properties"
     assert (DEVICE, TOPIC, detail) == (letter.device_id, letter.mqtt_topic, letter.detail)
 
 
@@ -188,7 +188,7 @@ def test_a_record_that_kafka_never_takes_becomes_a_letter_cut_to_fit() -> None:
         "kafka",
         f"Kafka topic telemetry-raw refused the record of {len(record.value)} bytes: TOO_LARGE",
     ) == verdict(letter)
-    assert ("telemetry-dlq", b"dev-0001", PAYLOAD[:100], packet, RECEIVED) == (
+    assert ("telemetry-dlq", b"dev-0001", PAYLOAD[:100], record.origin, RECEIVED) == (
         letter.kafka_topic,
         letter.key,
         letter.value,

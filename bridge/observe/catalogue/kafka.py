@@ -19,7 +19,7 @@ EVENTS: tuple[Event, ...] = (
     event(
         "kafka_topic_held",
         Level.ERROR,
-        "kafka_topic error detail remedy held",
+        "kafka_topic error remedy",
         "Kafka refuses this topic; its records wait, in order, and so do the PUBACKs behind them.",
         "Do what `remedy` says; it recovers by itself.",
         repeats_by="kafka_topic",
@@ -27,8 +27,18 @@ EVENTS: tuple[Event, ...] = (
     event(
         "kafka_topic_recovered",
         Level.INFO,
-        "kafka_topic held held_s",
+        "kafka_topic held_s",
         "Kafka takes records for this topic again.",
+        repeats_by="kafka_topic",
+    ),
+    event(
+        "kafka_batch_refused",
+        Level.WARNING,
+        "kafka_topic error run_bytes_max",
+        "Kafka refused a whole batch for its size or for one record in it; the topic now gets runs"
+        " of at most so many bytes, which grow again while they are taken.",
+        "Set `max.message.bytes` of the topic to at least 1,048,588, Kafka's default; smaller"
+        " batches cost throughput.",
         repeats_by="kafka_topic",
     ),
     event(
@@ -57,7 +67,7 @@ EVENTS: tuple[Event, ...] = (
     event(
         "kafka_producer_rebuilt",
         Level.WARNING,
-        "cause error produced_again rebuilds",
+        "cause error remedy produced_again rebuilds",
         "The producer was beyond repair and is replaced; what was unconfirmed is produced again in"
         " order. A record may be in Kafka twice, with the same `idempotency-key`.",
         "Look at the Kafka cluster if it repeats.",

@@ -98,7 +98,7 @@ EVENTS: tuple[Event, ...] = (
     event(
         "drain_timed_out",
         Level.WARNING,
-        "unsettled timeout_s",
+        "unsettled took_s",
         "The budget of the stop ended first. What is unsettled stays with the MQTT broker, which"
         " sends it again after the next start.",
         "Look at why Kafka did not confirm; raise `shutdown.drain_timeout_s` if it is only slow.",

@@ -1,0 +1,1 @@
+"""What a message costs, measured against what people write otherwise; see docs/performance.md."""

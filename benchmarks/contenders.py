@@ -1,0 +1,84 @@
+"""The programs that are compared: each a process of its own, started the way its users start it."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from benchmarks.figures import BASELINE, BRIDGE, FLOOR
+from benchmarks.terms import TOPIC_FILTER, Terms
+from tests.support.bridge_process import BridgeProcess
+from tests.support.eventually import eventually
+from tests.support.processes import ChildProcess
+
+_REPOSITORY: Final = Path(__file__).resolve().parents[1]
+_STOP_S: Final = 40.0
+
+
+class BridgeContender:
+    """`python -m bridge run --config FILE`: the production path, everything on by default."""
+
+    def __init__(self, directory: Path, terms: Terms) -> None:
+        self._bridge = BridgeProcess(
+            directory,
+            {
+                "mqtt": {"port": terms.mqtt_port, "client_id": terms.client_id},
+                "kafka": {"bootstrap_servers": terms.bootstrap_servers},
+                "route": [{"filter": TOPIC_FILTER, "kafka_topic": terms.kafka_topic}],
+                "dead_letter": {"kafka_topic": terms.dead_letter_topic},
+            },
+        )
+        self.process: ChildProcess = self._bridge
+
+    def start(self) -> None:
+        """Start it; it connects by itself."""
+        self._bridge.start()
+
+    def await_settled(self) -> None:
+        """Wait until it owes nothing; asked only when Kafka has all, since asking costs CPU."""
+        eventually(
+            lambda: self._bridge.metrics().get("bridge_messages_in_flight"),
+            lambda in_flight: in_flight == 0,
+            what="the bridge has nothing in flight",
+        )
+
+    def stop(self) -> None:
+        """Stop it; its exit code says whether its books are balanced."""
+        code = self._bridge.stop(_STOP_S)
+        assert code == 0, f"the bridge ended with {code}:\n{self._bridge.output()[-2_000:]}"
+
+
+class ModuleContender:
+    """A module of the benchmarks: what it owes shows only in Kafka."""
+
+    def __init__(self, directory: Path, terms: Terms, module: str) -> None:
+        self.process = ChildProcess(module, directory / f"{module}.log")
+        self._directory = directory
+        self._command = [sys.executable, "-m", f"benchmarks.{module}", *terms.as_arguments()]
+
+    def start(self) -> None:
+        """Start it; it connects by itself."""
+        environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        self.process.spawn(self._command, cwd=self._directory, env=environment)
+
+    def await_settled(self) -> None:
+        """Ask nothing: Kafka has all, and nothing else is known."""
+
+    def stop(self) -> None:
+        """Stop it."""
+        self.process.stop(_STOP_S)
+
+
+Contender = BridgeContender | ModuleContender
+
+
+def make_contender(name: str, directory: Path, terms: Terms) -> Contender:
+    """Make the contender of this name."""
+    directory.mkdir(parents=True, exist_ok=True)
+    match name:
+        case "bridge":
+            return BridgeContender(directory, terms)
+        case "baseline" | "floor":
+            return ModuleContender(directory, terms, name)
+        case _:
+            raise ValueError(f'contender "{name}" is none of {BRIDGE}, {BASELINE}, {FLOOR}')

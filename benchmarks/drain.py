@@ -1,0 +1,321 @@
+"""How fast, and for how much CPU, a queue of telemetry gets from Mosquitto into Kafka.
+
+Theory of operation. Each drain has a fresh Mosquitto and fresh topics. A session is filled; then
+Mosquitto is frozen (SIGSTOP), so that a contender can start, connect to Kafka and send its CONNECT,
+but gets no answer. When it waits, its CPU so far is its start-up; Mosquitto is thawed, the clock
+starts, and stops when Kafka's high watermarks hold every message. Rounds alternate the order, and
+ratios are taken within a round, so that a neighbour's load falls on all alike.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import confluent_kafka
+import msgspec
+import psutil
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from benchmarks.backlog import fill
+from benchmarks.contenders import Contender, make_contender
+from benchmarks.figures import BASELINE, CONTENDERS, Drain, as_json, compare, shortfalls, table
+from benchmarks.telemetry import Message, telemetry
+from benchmarks.terms import Terms
+from tests.support.eventually import eventually, let_last
+from tests.support.kafka_artefacts import KAFKA_VERSION
+from tests.support.kafka_client import KafkaClient
+from tests.support.kafka_cluster import KafkaProcess
+from tests.support.mosquitto import MosquittoProcess, mosquitto_version
+from tests.support.processes import ChildProcess
+
+DEVICES: Final = 1_000
+PARTITIONS: Final = 6
+SETTLE_S: Final = 0.3
+"""After Kafka has all: for the last delivery reports and PUBACKs, which also cost CPU."""
+_POLL_S: Final = 0.04
+_IDLE_S: Final = 0.25
+_TICK_S: Final = 0.015
+"""The kernel counts CPU in steps of 10 ms: a process that used less than this is idle."""
+_STALL_S: Final = 60.0
+_AUDITED: Final = 100
+
+# Nothing logged and nothing saved: what is measured is the way, not Mosquitto's disk.
+_MOSQUITTO: Final = """\
+listener $port 127.0.0.1
+user $user
+allow_anonymous true
+set_tcp_nodelay true
+max_queued_messages 0
+max_queued_bytes 0
+max_inflight_messages 0
+persistence false
+sys_interval 0
+log_dest stdout
+log_type error
+"""
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """What all drains of a run share."""
+
+    directory: Path
+    client: KafkaClient
+    kafka_process: ChildProcess | None
+    """None: the Kafka cluster was given, its CPU is not seen."""
+    messages: Sequence[Message]
+
+
+class IncompleteError(RuntimeError):
+    """A contender did not bring every message to Kafka, or brought something else."""
+
+
+# ---------------------------------------------------------------------- one drain
+
+
+def drain(stage: Stage, name: str, round_number: int) -> Drain:
+    """Fill a queue and let one contender empty it.
+
+    Raises:
+        IncompleteError: What lies in Kafka afterwards is not what was queued.
+    """
+    tag = f"{name}-{round_number}-{os.getpid()}"
+    directory = stage.directory / tag
+    with ExitStack() as cleanup:
+        mosquitto = MosquittoProcess(directory, config=_MOSQUITTO)
+        mosquitto.start()
+        cleanup.callback(mosquitto.kill)
+        topics = [f"bench-{tag}-{kind}" for kind in ("telemetry", "dlq")]
+        for topic in topics:
+            stage.client.create_topic(topic, partitions=PARTITIONS)
+            cleanup.callback(stage.client.delete_topic, topic)
+        terms = Terms(
+            mqtt_port=mosquitto.port,
+            bootstrap_servers=stage.client.bootstrap,
+            client_id=f"bench-{tag}",
+            kafka_topic=topics[0],
+            dead_letter_topic=topics[1],
+        )
+        asyncio.run(fill(mosquitto.port, terms.client_id, stage.messages))
+        contender = make_contender(name, directory, terms)
+        cleanup.callback(contender.process.kill)
+        measured = _measure(stage, contender, mosquitto, terms)
+        contender.stop()
+        _audit(stage, terms)
+    return msgspec.structs.replace(measured, contender=name, round=round_number)
+
+
+def _measure(
+    stage: Stage, contender: Contender, mosquitto: MosquittoProcess, terms: Terms
+) -> Drain:
+    process, kafka = contender.process, stage.kafka_process
+    watermarks = Watermarks(stage.client, (terms.kafka_topic, terms.dead_letter_topic))
+    mosquitto.freeze()
+    contender.start()
+    _await_waiting(process, mosquitto.port)
+    before = process.cpu_s, mosquitto.cpu_s, kafka.cpu_s if kafka else 0.0
+    started_s = time.monotonic()
+    mosquitto.thaw()
+    _await_count(watermarks, len(stage.messages), process)
+    took_s = time.monotonic() - started_s
+    contender.await_settled()
+    let_last(SETTLE_S)
+    process.assert_alive()
+    return Drain(
+        contender=process.name,
+        round=0,
+        messages=len(stage.messages),
+        took_s=took_s,
+        cpu_s=process.cpu_s - before[0],
+        start_cpu_s=before[0],
+        memory_peak_bytes=_memory_peak_bytes(process.pid),
+        mosquitto_cpu_s=mosquitto.cpu_s - before[1],
+        kafka_cpu_s=kafka.cpu_s - before[2] if kafka else None,
+    )
+
+
+def _await_waiting(process: ChildProcess, port: int) -> None:
+    """Wait until the contender has connected to the frozen Mosquitto and does nothing more."""
+
+    def has_connected() -> bool:
+        process.assert_alive()
+        return any(
+            each.raddr[1:] == (port,) for each in psutil.Process(process.pid).net_connections("tcp")
+        )
+
+    eventually(has_connected, what=f"{process.name} connects to Mosquitto")
+
+    def cpu_used_s() -> float:
+        before_s = process.cpu_s
+        let_last(_IDLE_S)
+        return process.cpu_s - before_s
+
+    # Well below the 10 s that contenders wait for CONNACK.
+    eventually(cpu_used_s, lambda s: s < _TICK_S, what=f"{process.name} only waits", deadline_s=6.0)
+
+
+def _await_count(watermarks: "Watermarks", expected: int, process: ChildProcess) -> None:
+    """Wait until Kafka has so many records, as long as they become more."""
+    count, changed_s = 0, time.monotonic()
+    while True:
+        now_s, found = time.monotonic(), watermarks.count()
+        if found >= expected:
+            return
+        if found != count:
+            count, changed_s = found, now_s
+        process.assert_alive()
+        if now_s - changed_s > _STALL_S:
+            raise IncompleteError(
+                f"{process.name}: {count} of {expected} messages in Kafka, and no more within"
+                f" {_STALL_S:.0f} s:\n{process.output()[-2_000:]}"
+            )
+        let_last(_POLL_S)
+
+
+def _audit(stage: Stage, terms: Terms) -> None:
+    """Look again after the stop: as many records as messages, and made as they should be."""
+    expected = len(stage.messages)
+    telemetry_count = stage.client.count(terms.kafka_topic)
+    dead_letters = stage.client.count(terms.dead_letter_topic)
+    if (telemetry_count, dead_letters) != (expected, 0):
+        raise IncompleteError(
+            f"{terms.client_id}: {telemetry_count} telemetry records and {dead_letters} dead"
+            f" letters, expected {expected} and 0"
+        )
+    records = stage.client.consume_all(terms.kafka_topic, until=min(_AUDITED, expected))
+    for record in records:
+        names = sorted(name for name, _ in record.headers)
+        if names != ["content-type", "idempotency-key"]:
+            raise IncompleteError(f"{terms.client_id}: a record has the headers {names}")
+        assert record.value is not None
+        if record.key != msgspec.json.decode(record.value)["device_id"].encode():
+            raise IncompleteError(f"{terms.client_id}: a record has the key {record.key!r}")
+
+
+def _memory_peak_bytes(pid: int) -> int:
+    """Read the most memory that the process ever held; what it holds now where Linux is not."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return int(psutil.Process(pid).memory_info().rss)
+    kilobytes = next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]
+    return int(kilobytes) * 1_024
+
+
+class Watermarks:
+    """How many records lie in some topics: one request a look, cheap for the cluster."""
+
+    def __init__(self, client: KafkaClient, kafka_topics: Sequence[str]) -> None:
+        self._admin: AdminClient = client.admin()
+        self._ends = {
+            TopicPartition(kafka_topic, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+            for kafka_topic in kafka_topics
+            for partition in range(PARTITIONS)
+        }
+
+    def count(self) -> int:
+        """Sum the high watermarks; the topics are new, so all start at 0."""
+        answers = self._admin.list_offsets(self._ends, request_timeout=10.0)
+        return sum(answer.result(10.0).offset for answer in answers.values())
+
+
+# ---------------------------------------------------------------------- a run
+
+
+def run(
+    messages: int, *, pairs: int, contenders: Sequence[str], bootstrap: str | None
+) -> list[Drain]:
+    """Drain with each contender in every round, the order alternating."""
+    with ExitStack() as cleanup:
+        directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        client, process = KafkaClient(bootstrap or ""), None
+        if bootstrap is None:
+            process = KafkaProcess(directory / "kafka")
+            cleanup.callback(process.remove)
+            process.start()
+            client = process.client
+        drains: list[Drain] = []
+        for round_number in range(pairs):
+            queued = list(telemetry(messages, devices=DEVICES, now=datetime.now(UTC)))
+            stage = Stage(directory, client, process, queued)
+            for name in contenders if round_number % 2 == 0 else reversed(contenders):
+                measured = drain(stage, name, round_number)
+                drains.append(measured)
+                print(
+                    f"round {round_number + 1} {name:10} {measured.cpu_us:8.2f} us a message"
+                    f" {measured.rate_per_s:10,.0f} messages/s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        return drains
+
+
+def about(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Say on what machine, with what versions and how much was measured."""
+    sizes = [len(each.payload) for each in telemetry(1_000, devices=DEVICES, now=datetime.now(UTC))]
+    return {
+        "messages": arguments.messages,
+        "payload_bytes": round(sum(sizes) / len(sizes)),
+        "devices": DEVICES,
+        "partitions": PARTITIONS,
+        "rounds": arguments.pairs,
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "librdkafka": confluent_kafka.libversion()[0],
+        "mosquitto": mosquitto_version(),
+        "kafka": arguments.kafka or KAFKA_VERSION,
+        "cores": os.cpu_count(),
+        "load_average": [round(each, 2) for each in os.getloadavg()],
+    }
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.drain", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--messages", type=int, default=200_000, help="in each queue")
+    parser.add_argument("--pairs", type=int, default=3, help="rounds; each measures every one")
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    parser.add_argument("--kafka", metavar="HOST:PORT", help="a running cluster, else one is made")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every measurement goes there")
+    parser.add_argument(
+        "--require-ratio",
+        type=float,
+        metavar="N",
+        help="exit 1 unless the bridge takes N times less CPU a message than the baseline and is"
+        " N times as fast",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, judge."""
+    parsed = parse(arguments)
+    facts = about(parsed)
+    drains = run(
+        parsed.messages, pairs=parsed.pairs, contenders=parsed.only, bootstrap=parsed.kafka
+    )
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    print(table(drains))
+    if parsed.json is not None:
+        parsed.json.write_bytes(as_json(drains, facts))
+    if parsed.require_ratio is None:
+        return 0
+    missing = shortfalls(compare(drains, BASELINE), ratio_min=parsed.require_ratio)
+    for line in missing:
+        print(f"too little: {line}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Measurements become a table and a verdict; pure."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any, Final
+
+import msgspec
+
+BRIDGE: Final = "bridge"
+BASELINE: Final = "baseline"
+FLOOR: Final = "floor"
+CONTENDERS: Final = (BRIDGE, BASELINE, FLOOR)
+
+_HEAD: Final = (
+    f"{'':10} {'CPU us/message':>22} {'messages/s':>26} {'start CPU s':>12} {'peak MB':>8}"
+    f" {'Mosquitto us':>13} {'Kafka us':>9}"
+)
+_US_PER_S: Final = 1e6
+_BYTES_PER_MB: Final = 1e6
+
+
+class Drain(msgspec.Struct, frozen=True, kw_only=True):
+    """One contender emptied one queue."""
+
+    contender: str
+    round: int
+    messages: int
+    took_s: float
+    """From the first byte of the MQTT broker until Kafka had the last record."""
+    cpu_s: float
+    """User and system time of the whole process, all threads, in the drain."""
+    start_cpu_s: float
+    """The same from its start until it waited for the MQTT broker's first byte."""
+    memory_peak_bytes: int
+    mosquitto_cpu_s: float
+    kafka_cpu_s: float | None
+    """None: the Kafka cluster is not ours to measure."""
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU a message, microseconds."""
+        return self.cpu_s / self.messages * _US_PER_S
+
+    @property
+    def rate_per_s(self) -> float:
+        """Messages a second."""
+        return self.messages / self.took_s
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """Several measurements of one thing."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Take the median and both ends."""
+        return cls(median(values), min(values), max(values))
+
+    def write(self, digits: int) -> str:
+        """Write `median (least-most)`."""
+        ends = f"{self.least:,.{digits}f}-{self.most:,.{digits}f}"
+        return f"{self.median:,.{digits}f} ({ends})"
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """The bridge against another, round by round: both saw the same state of the machine."""
+
+    other: str
+    cpu: Spread
+    """CPU of the other over CPU of the bridge, a message."""
+    rate: Spread
+    """Rate of the bridge over rate of the other."""
+
+
+def compare(drains: Sequence[Drain], other: str) -> Comparison | None:
+    """Compare the bridge with another in every round that has both; None if none has."""
+    by_round: dict[int, dict[str, Drain]] = {}
+    for drain in drains:
+        by_round.setdefault(drain.round, {})[drain.contender] = drain
+    pairs = [
+        (found[BRIDGE], found[other])
+        for found in by_round.values()
+        if BRIDGE in found and other in found
+    ]
+    if not pairs:
+        return None
+    return Comparison(
+        other=other,
+        cpu=Spread.of([theirs.cpu_us / ours.cpu_us for ours, theirs in pairs]),
+        rate=Spread.of([ours.rate_per_s / theirs.rate_per_s for ours, theirs in pairs]),
+    )
+
+
+def shortfalls(comparison: Comparison | None, *, ratio_min: float) -> list[str]:
+    """Name what of the required ratio is missing; the medians of the rounds decide."""
+    if comparison is None:
+        return ["bridge and baseline were not measured in one round"]
+    missing = []
+    for what, spread in (("CPU a message", comparison.cpu), ("rate", comparison.rate)):
+        if spread.median < ratio_min:
+            missing.append(f"{what}: {spread.median:.2f} times better, required {ratio_min:g}")
+    return missing
+
+
+def table(drains: Sequence[Drain]) -> str:
+    """Write what was measured, a line a contender, and the ratios."""
+    lines = [_HEAD]
+    for contender in CONTENDERS:
+        own = [drain for drain in drains if drain.contender == contender]
+        if own:
+            lines.append(_line(contender, own))
+    for other in (BASELINE, FLOOR):
+        comparison = compare(drains, other)
+        if comparison is not None:
+            lines.append(
+                f"bridge against {other}: CPU a message {other}/bridge"
+                f" {comparison.cpu.write(2)}, rate bridge/{other} {comparison.rate.write(2)}"
+            )
+    return "\n".join(lines)
+
+
+def _line(contender: str, own: Sequence[Drain]) -> str:
+    cpu = Spread.of([drain.cpu_us for drain in own]).write(2)
+    rate = Spread.of([drain.rate_per_s for drain in own]).write(0)
+    start = median(drain.start_cpu_s for drain in own)
+    peak = median(drain.memory_peak_bytes for drain in own) / _BYTES_PER_MB
+    mosquitto = median(drain.mosquitto_cpu_s / drain.messages for drain in own) * _US_PER_S
+    kafka = [drain.kafka_cpu_s / drain.messages for drain in own if drain.kafka_cpu_s is not None]
+    kafka_us = f"{median(kafka) * _US_PER_S:.1f}" if kafka else "-"
+    return (
+        f"{contender:10} {cpu:>22} {rate:>26} {start:>12.2f} {peak:>8.0f} {mosquitto:>13.1f}"
+        f" {kafka_us:>9}"
+    )
+
+
+def as_json(drains: Sequence[Drain], about: Mapping[str, Any]) -> bytes:
+    """Write every measurement and the ratios."""
+    ratios = {
+        other: comparison
+        for other in (BASELINE, FLOOR)
+        if (comparison := compare(drains, other)) is not None
+    }
+    document = {
+        "about": about,
+        "drains": [
+            msgspec.structs.asdict(drain) | {"cpu_us": drain.cpu_us, "rate_per_s": drain.rate_per_s}
+            for drain in drains
+        ],
+        "ratios": ratios,
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

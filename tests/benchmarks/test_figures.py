@@ -1,0 +1,87 @@
+import msgspec
+import pytest
+
+from benchmarks.figures import BASELINE, BRIDGE, FLOOR, Drain, as_json, compare, shortfalls, table
+from benchmarks.terms import Terms
+
+
+def _drain(contender: str, round_number: int, *, cpu_s: float, took_s: float) -> Drain:
+    return Drain(
+        contender=contender,
+        round=round_number,
+        messages=1_000_000,
+        took_s=took_s,
+        cpu_s=cpu_s,
+        start_cpu_s=0.5,
+        memory_peak_bytes=60_000_000,
+        mosquitto_cpu_s=5.0,
+        kafka_cpu_s=None,
+    )
+
+
+_DRAINS = [
+    _drain(BRIDGE, 0, cpu_s=10.0, took_s=20.0),
+    _drain(BASELINE, 0, cpu_s=100.0, took_s=120.0),
+    _drain(BASELINE, 1, cpu_s=240.0, took_s=280.0),
+    _drain(BRIDGE, 1, cpu_s=20.0, took_s=40.0),
+    _drain(FLOOR, 1, cpu_s=5.0, took_s=10.0),
+]
+
+
+def test_ratios_are_taken_within_a_round_and_not_across_rounds() -> None:
+    comparison = compare(_DRAINS, BASELINE)
+
+    assert comparison is not None
+    assert (11.0, 10.0, 12.0) == msgspec.structs.astuple(comparison.cpu)
+    assert (6.5, 6.0, 7.0) == msgspec.structs.astuple(comparison.rate)
+
+
+def test_a_contender_that_shares_no_round_with_the_bridge_is_not_compared() -> None:
+    assert compare(_DRAINS[:1], FLOOR) is None
+    assert shortfalls(None, ratio_min=5) != []
+
+
+@pytest.mark.parametrize(
+    ("ratio_min", "missing"),
+    [
+        (5, []),
+        (7, ["rate: 6.50 times better, required 7"]),
+        (
+            20,
+            [
+                "CPU a message: 11.00 times better, required 20",
+                "rate: 6.50 times better, required 20",
+            ],
+        ),
+    ],
+)
+def test_a_required_ratio_holds_for_cpu_and_for_rate(ratio_min: float, missing: list[str]) -> None:
+    assert missing == shortfalls(compare(_DRAINS, BASELINE), ratio_min=ratio_min)
+
+
+def test_the_table_has_a_line_for_each_contender_and_each_comparison() -> None:
+    lines = table(_DRAINS).split("\n")
+
+    assert 6 == len(lines)
+    assert lines[1].split()[:3] == ["bridge", "15.00", "(10.00-20.00)"]
+    assert "CPU a message baseline/bridge 11.00 (10.00-12.00)" in lines[4]
+
+
+def test_the_json_holds_every_drain_and_the_ratios() -> None:
+    document = msgspec.json.decode(as_json(_DRAINS, {"messages": 1_000_000}))
+
+    assert 5 == len(document["drains"])
+    assert 10.0 == document["drains"][0]["cpu_us"]
+    assert {BASELINE, FLOOR} == document["ratios"].keys()
+
+
+def test_terms_survive_the_command_line() -> None:
+    terms = Terms(
+        mqtt_port=1883,
+        bootstrap_servers="127.0.0.1:9092",
+        client_id="c-1",
+        kafka_topic="t",
+        dead_letter_topic="d",
+    )
+
+    assert terms == Terms.from_arguments(terms.as_arguments())
