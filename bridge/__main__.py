@@ -1,9 +1,11 @@
 """argv and exit codes; nothing else."""
 
 import argparse
+import errno
 import importlib
 import os
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from bridge import __version__
 from bridge.errors import ConfigError, ExitCode, UnavailableError, UsageError
 
 PROGRAM = "mqtt-kafka-bridge"
+_STDERR = 2
 _INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended: 128 and the number of SIGINT."""
 
@@ -38,6 +41,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _open_closed_streams()
     arguments_text = sys.argv[1:] if argv is None else list(argv)
     try:
         arguments = _build_parser(arguments_text).parse_args(arguments_text)
@@ -49,12 +53,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"{PROGRAM}: {error}", error.exit_code)
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last door: our own bug, shown in full
-        if isinstance(error, BrokenPipeError) and _is_reader_gone():
-            return ExitCode.OK
-        traceback.print_exc()
-        return _refuse(f"{PROGRAM} {__version__}: this is a bug, please report it", ExitCode.BUG)
+    except Exception as error:  # noqa: BLE001 - the last door
+        return _explain(error)
     return code
+
+
+def _open_closed_streams() -> None:
+    """Give output that was closed at start a place to go; a socket must not get its number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+
+
+def _explain(error: Exception) -> int:
+    """Tell a reader that is gone or full from our own bug, which is shown whole."""
+    if isinstance(error, BrokenPipeError) and _is_reader_gone():
+        return ExitCode.OK
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return _refuse(f"{PROGRAM}: output is full: {error.strerror}", ExitCode.UNAVAILABLE)
+    traceback.print_exc()
+    return _refuse(f"{PROGRAM} {__version__}: this is a bug, please report it", ExitCode.BUG)
 
 
 def _refuse(text: str, code: int) -> int:
@@ -86,6 +107,9 @@ def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     asked_for = next((word for word in argv if not word.startswith("-")), None)
     for command, (module, summary) in _COMMANDS.items():
         if command == asked_for:
+            if command == "run":
+                # Until the daemon listens to it: nothing is held yet, so stopping is all there is.
+                signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.OK))
             importlib.import_module(f"bridge.cli.{module}").add_parser(subparsers)
         else:
             subparsers.add_parser(command, help=summary)

@@ -1,12 +1,14 @@
 """`check`: the configuration, every error at once."""
 
 import argparse
+import os
 import sys
 
 from bridge.cli.arguments import add_config, load_from, print_warnings
 from bridge.config.paths import quoted
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ExitCode
+from bridge.runtime.kafka_producer import kafka_properties, try_properties
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,6 +26,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def execute(arguments: argparse.Namespace) -> int:
     """Check, and say what the configuration would do."""
     loaded = load_from(arguments)
+    try_properties(kafka_properties(loaded.config, os.environ))
     print_warnings(loaded.warnings)
     sys.stdout.write("\n".join(_summarise(loaded.config, arguments)) + "\n")
     return ExitCode.OK

@@ -5,13 +5,10 @@ import asyncio
 import os
 import signal
 import sys
-import threading
 
 from bridge.cli.arguments import add_config, load_from
 from bridge.observe.log import configure, install_library_log
 from bridge.runtime.daemon import serve
-
-_STDERR = 2
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,11 +28,10 @@ def execute(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: The configuration cannot be used.
     """
-    _fill_standard_descriptors()
     loaded = load_from(arguments)
     # A lost terminal is no reason to stop, and reloading is not there yet.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    log = configure(loaded.config.log, sys.stdout)
+    log = configure(loaded.config.log, sys.__stdout__)
     install_library_log(log)
     sys.unraisablehook = lambda unraisable: log.emit(
         "library_reported", library="python", text=f"unraisable: {unraisable.exc_value!r}"
@@ -49,15 +45,6 @@ def execute(arguments: argparse.Namespace) -> int:
         code = asyncio.Runner().run(daemon)
     finally:
         log.close()
-    if threading.active_count() > 1:
-        # A resolver or a metadata request that hangs in its thread would hold Python's own exit
-        # beyond the budget of the stop; by now nothing is left to be lost.
-        os._exit(code)
-    return code
-
-
-def _fill_standard_descriptors() -> None:
-    """Open /dev/null where 0, 1 or 2 is closed: a socket there would get the libraries' stderr."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        pass
-    os.close(descriptor)
+    # Nothing is left to be lost or told. Python's own way out would wait for a resolver or a
+    # metadata request that hangs in its thread, and gives signals their deadly default back first.
+    os._exit(code)

@@ -51,6 +51,7 @@ _TABLE: Final[dict[str, Fate]] = {
 
 _REMEDIES: Final[dict[str, str]] = {
     "UNKNOWN_TOPIC_OR_PART": "create the topic, or correct its name in the configuration",
+    "_UNKNOWN_PARTITION": "create the topic again, or wait until its partitions are there",
     "_UNKNOWN_TOPIC": "create the topic, or correct its name in the configuration",
     "TOPIC_AUTHORIZATION_FAILED": "grant the bridge WRITE and DESCRIBE on the topic",
     "CLUSTER_AUTHORIZATION_FAILED": "grant the bridge IDEMPOTENT_WRITE on the cluster",

@@ -368,6 +368,7 @@ def _advance(lane: Lane, settlement: Settlement) -> None:
 def _open_if_done(lane: Lane) -> None:
     if not lane.waiting:
         lane.state = LaneState.OPEN
+        lane.run = 0  # What passes an open lane shares its batches: none of it travels alone.
         lane.passed = {}
 
 

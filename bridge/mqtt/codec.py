@@ -117,7 +117,8 @@ class Decoder:
             except BaseException as error:
                 if type(error).__name__ != "PanicException":
                     raise
-                offset, is_waiting = self._refused(view, offset, error)
+                panic = ValueError("text that is not well-formed UTF-8")
+                offset, is_waiting = self._refused(view, offset, panic)
                 if is_waiting:
                     return offset
                 continue

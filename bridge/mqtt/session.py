@@ -1,7 +1,7 @@
 """The MQTT 5 session as a state machine without I/O.
 
 Theory of operation. One `Session` lives as long as the process; each Network Connection begins
-with `connect`, which drops the old ledger whole and starts a new `epoch`:
+with `connect`, which drops the old ledger whole and starts a new one:
 
     IDLE --connect--> CONNECTING --CONNACK--> CONNECTED --SUBACK--> SUBSCRIBED
       ^                   |                       |                     |
@@ -106,12 +106,13 @@ class Session:
     def __init__(self, settings: SessionSettings) -> None:
         self.settings = settings
         self.phase = Phase.IDLE
-        self.epoch = 0
         self.ledger = AckLedger()
         self.granted: dict[str, int] = {}
         """Reason code of the last SUBACK for each Topic Filter."""
         self.is_promise_kept = True
         """False while a CONNACK property makes the promise impossible (Maximum QoS 0)."""
+        self.has_acknowledged = False
+        """A PUBACK was sent on this connection, or on the last one while there is none."""
         self._decoder = codec.Decoder(packet_bytes_max=settings.packet_bytes_max)
         self._out = bytearray()
         self._had_session = False
@@ -137,8 +138,8 @@ class Session:
     def connect(self, *, now: float, password: str | None = None) -> None:
         """Start a new Network Connection: CONNECT is in the buffer, the old ledger is gone."""
         settings = self.settings
-        self.epoch += 1
         self.phase = Phase.CONNECTING
+        self.has_acknowledged = False
         self.ledger = AckLedger()
         self.granted = {}
         self._decoder = codec.Decoder(packet_bytes_max=settings.packet_bytes_max)
@@ -238,6 +239,7 @@ class Session:
         """Put the PUBACKs that are due into the buffer; return how many."""
         ready = self.ledger.take_ready()
         if ready and self.phase in (Phase.CONNECTED, Phase.SUBSCRIBED):
+            self.has_acknowledged = True
             self._send(codec.encode_pubacks(ready), now)
             return len(ready)
         return 0

@@ -75,7 +75,8 @@ class DeadLetters:
         whole = _cut_before(packet)
         # What is left of a payload may be alike where the payloads were not: its hash tells them.
         digested = packet.payload + (whole.payload_sha256.encode() if whole else b"")
-        device_id = escape(address.key.decode(), len(address.key))
+        # Every character may grow to six; cut here, two ids could become one key.
+        device_id = escape(address.key.decode(), 6 * len(address.key))
         return self._letter(
             origin_of(packet),
             rejected,

@@ -75,12 +75,20 @@ def idempotency_key(
     """Give `<device_id>:<id>:<digest>`, the same for the same bytes of the same device."""
     name = timestamp or ""
     if properties or len(name) > _ID_BYTES_MAX:
-        name = properties.get(_IDEMPOTENCY_KEY) or name
-        name = cut(escape(name, _ID_BYTES_MAX), _ID_BYTES_MAX).decode()
+        name = _bounded_id(properties.get(_IDEMPOTENCY_KEY) or name)
     # A digest of this size, not the head of a longer one: the size is part of BLAKE2b's input.
     digest = _BLANK_DIGEST.copy()  # Copied, 0.51 us; made anew, 0.70.
     digest.update(payload)
     return f"{device_id}:{name}:{digest.hexdigest()}".encode()
+
+
+def _bounded_id(name: str) -> str:
+    """Escape an id; of a long one keep the head and a digest of the whole, so it stays its own."""
+    escaped = escape(name, _ID_BYTES_MAX)
+    if len(name) <= _ID_BYTES_MAX and len(escaped.encode()) <= _ID_BYTES_MAX:
+        return escaped
+    whole = blake2b(name.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+    return cut(escaped, _ID_BYTES_MAX - len(whole) - 1).decode() + "~" + whole
 
 
 def carried_headers(

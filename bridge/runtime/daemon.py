@@ -18,10 +18,10 @@ import confluent_kafka
 
 from bridge import __version__
 from bridge.config import secrets
-from bridge.config.sections import BridgeConfig, Secret
+from bridge.config.sections import BridgeConfig
 from bridge.errors import ExitCode, UsageError
 from bridge.kafka.outbox import Outbox
-from bridge.kafka.properties import producer_properties, value_bytes_max
+from bridge.kafka.properties import value_bytes_max
 from bridge.mqtt.events import Connected, Event, Received
 from bridge.mqtt.session import Phase, Session, SessionSettings
 from bridge.observe import health
@@ -32,7 +32,7 @@ from bridge.observe.metrics import BuildInfo, Gauges, Metrics
 from bridge.pipeline.flow import Flow
 from bridge.runtime import clock
 from bridge.runtime.http_endpoints import OpsEndpoints
-from bridge.runtime.kafka_producer import KafkaProducer
+from bridge.runtime.kafka_producer import KafkaProducer, kafka_properties
 from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.mqtt_transport import MqttLink
 from bridge.runtime.narrator import Narrator
@@ -86,7 +86,9 @@ class Daemon:
             )
         )
         self._outbox = Outbox(records_max=mqtt.unsettled_max, bytes_max=mqtt.unsettled_bytes_max)
-        self._producer = KafkaProducer(self._kafka_properties(), on_error=self._on_kafka_error)
+        self._producer = KafkaProducer(
+            kafka_properties(config, environment), on_error=self._on_kafka_error
+        )
         self._traffic = Traffic(
             flow=Flow(
                 routes=config.route,
@@ -119,24 +121,6 @@ class Daemon:
         """Read the password anew for each connection, so that a renewed file is used."""
         secret = self._config.mqtt.password
         return None if secret is None else secrets.read(secret, self._environment)
-
-    def _kafka_properties(self) -> dict[str, str | int | float | bool]:
-        section = self._config.kafka
-        return producer_properties(
-            section,
-            client_id=self._config.mqtt.client_id,
-            password=(
-                None
-                if section.password is None
-                else secrets.read(section.password, self._environment)
-            ),
-            secrets={
-                name: secrets.read(value, self._environment)
-                for name, value in section.properties.items()
-                if isinstance(value, Secret)
-            },
-            records_max=self._config.mqtt.unsettled_max,
-        )
 
     # ------------------------------------------------------------------ life
 
@@ -235,12 +219,19 @@ class Daemon:
             self._log.emit("bridge_failed", error=repr(error), where=raised_at(error))
             self._stop.set()
 
-    def on_poison_suspected(self, violations: int) -> None:
+    def on_poison_suspected(self, violations: int, detail: str) -> None:
         """Tell that the same packet probably comes back each time."""
-        self._log.emit("mqtt_poison_suspected", times=violations)
+        self._log.emit("mqtt_poison_suspected", times=violations, detail=detail)
+
+    def on_takeover_suspected(self) -> None:
+        """Tell that another client probably uses our client id."""
+        self._narrator.note_takeover_suspected()
 
     def _on_kafka_error(self, name: str, text: str) -> None:
-        self._log.emit("kafka_client_reported", facility=name, detail=text)
+        if name == "_ALL_BROKERS_DOWN":
+            self._watch.doubt()
+        elif name == "_FATAL":
+            self._log.emit("kafka_client_reported", facility=name, detail=text)
 
     def _on_kafka_change(self) -> None:
         now = clock.monotonic_s()

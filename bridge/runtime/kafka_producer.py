@@ -7,8 +7,11 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from bridge.config import secrets
+from bridge.config.sections import BridgeConfig, Secret
 from bridge.errors import ConfigError
 from bridge.kafka.outbox import Shipment
+from bridge.kafka.properties import producer_properties
 
 PARTITION_UA: Final = -1
 """The partitioner chooses (librdkafka's RD_KAFKA_PARTITION_UA)."""
@@ -128,3 +131,34 @@ class KafkaProducer:
         """Drop what is still queued: it is unacknowledged, and the MQTT broker has it."""
         self._producer.purge(blocking=False)
         self._producer.poll(0)
+
+
+def kafka_properties(config: BridgeConfig, environment: Mapping[str, str]) -> Properties:
+    """Build librdkafka's configuration, its secrets read from where the configuration says.
+
+    Raises:
+        ConfigError: A secret cannot be read.
+    """
+    section = config.kafka
+    password = section.password
+    return producer_properties(
+        section,
+        client_id=config.mqtt.client_id,
+        password=None if password is None else secrets.read(password, environment),
+        secrets={
+            name: secrets.read(value, environment)
+            for name, value in section.properties.items()
+            if isinstance(value, Secret)
+        },
+        records_max=config.mqtt.unsettled_max,
+    )
+
+
+def try_properties(properties: Properties) -> None:
+    """Let librdkafka judge its configuration, connecting nowhere.
+
+    Raises:
+        ConfigError: It refuses, with its reason.
+    """
+    nowhere = {**properties, "bootstrap.servers": "", "log_level": 0}
+    KafkaProducer(nowhere, on_error=lambda *_: None).close()

@@ -28,6 +28,9 @@ CONNECT_TIMEOUT_S: Final = 10.0
 """How long name resolution, TCP and TLS together may take."""
 LINGER_S: Final = 1.0
 """How long the broker may take to read our last words and close too."""
+TAKEOVER_RUN: Final = 3
+"""So many young connections in a row that end without a word: somebody else uses the client id.
+Mosquitto says so (0x8E) only since 2.1; before, it closes the old socket."""
 POISON_RUN: Final = 3
 """So many protocol violations in a row mean that the same packet comes back each time."""
 
@@ -50,8 +53,11 @@ class LinkObserver(Protocol):
     def on_bug(self, error: Exception) -> None:
         """Our own code raised: the bridge must stop, since what it holds is in doubt."""
 
-    def on_poison_suspected(self, violations: int) -> None:
+    def on_poison_suspected(self, violations: int, detail: str) -> None:
         """The broker broke the protocol several times running."""
+
+    def on_takeover_suspected(self) -> None:
+        """Several young connections running were closed without a word."""
 
 
 class MqttProtocol(asyncio.Protocol):
@@ -223,6 +229,7 @@ class MqttLink:
         self._section = section
         self._backoff = Backoff(random.SystemRandom().uniform)
         self._violations = 0
+        self._cut_short = 0
         self.is_stopping = False
 
     async def run(self) -> None:
@@ -271,8 +278,10 @@ class MqttLink:
         if protocol.established_at is not None:
             lived_s = clock.monotonic_s() - protocol.established_at
             self._backoff.lived(lived_s)
-            if lived_s >= STABLE_S:
-                self._violations = 0  # Running means that nothing good lay between.
+            is_young = lived_s < STABLE_S
+            self._cut_short = self._cut_short + 1 if is_young and event is None else 0
+        if self.session.has_acknowledged:
+            self._violations = 0  # Running means that nothing good lay between.
         if self.is_stopping:
             return 0.0
         is_patience_due = isinstance(event, VersionRefused) or (
@@ -281,10 +290,11 @@ class MqttLink:
         if isinstance(event, Violated):
             self._violations += 1
             if self._violations >= POISON_RUN:
-                self.observer.on_poison_suspected(self._violations)
+                self.observer.on_poison_suspected(self._violations, event.detail)
                 is_patience_due = True
-        else:
-            self._violations = 0
+        elif self._cut_short >= TAKEOVER_RUN:
+            self.observer.on_takeover_suspected()
+            is_patience_due = True
         delay_s = (
             self._backoff.ceiling_delay_s() if is_patience_due else self._backoff.next_delay_s()
         )

@@ -168,15 +168,22 @@ class Narrator:
             retry_in_s=delay_s,
         )
 
+    def note_takeover_suspected(self) -> None:
+        """Let the end of the connection be told as a takeover: the broker did not say why."""
+        self._note_taken_over("probable: several young connections were closed without a word; ")
+
+    def _note_taken_over(self, prefix: str) -> None:
+        self._reason = ConnectionReason.SESSION_TAKEN_OVER
+        self._tell_end = lambda delay_s: self._log.emit(
+            "session_taken_over",
+            client_id=self._client_id,
+            remedy=f"{prefix}give each instance its own mqtt.client_id",
+            retry_in_s=delay_s,
+        )
+
     def _note_disconnected(self, event: Disconnected) -> None:
         if event.reason_code == _TAKEN_OVER:
-            self._reason = ConnectionReason.SESSION_TAKEN_OVER
-            self._tell_end = lambda delay_s: self._log.emit(
-                "session_taken_over",
-                client_id=self._client_id,
-                remedy="give each instance its own mqtt.client_id",
-                retry_in_s=delay_s,
-            )
+            self._note_taken_over("")
             return
         self._reason = ConnectionReason.BROKER_DISCONNECT
         self._tell_end = lambda delay_s: self._log.emit(

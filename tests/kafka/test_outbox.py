@@ -239,6 +239,17 @@ def test_a_record_refused_alone_is_refused_for_good_and_its_neighbours_go_on() -
     assert [b"2"] == values(box.due(1.0))
 
 
+def test_what_shares_an_open_lane_did_not_travel_alone_though_a_run_of_one_opened_it() -> None:
+    box = outbox()
+    due = add(box, record(b"1"))
+    box.settle([(due[0], "UNKNOWN")], 1.0)
+    box.settle([(box.due(1.0)[0], None)], 1.0)
+
+    due = add(box, record(b"2"), record(b"3"))
+
+    assert [] == refused(box, due)
+
+
 def test_a_record_that_librdkafka_itself_refuses_needs_no_second_try_and_holds_nobody() -> None:
     box = outbox()
     due = add(box, record(b"1"), record(b"large"))

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from bridge.config.sections import Route
-from bridge.kafka.record import Kept, Instant
+from bridge.kafka.record import Instant, Kept
 from bridge.mqtt.packets import PoisonPublish
 from bridge.pipeline.dead_letter import IS_RETRYABLE
 from bridge.pipeline.verdict import Reason

@@ -57,7 +57,8 @@ EVENTS: tuple[Event, ...] = (
         "session_taken_over",
         Level.ERROR,
         "client_id remedy retry_in_s",
-        "Another client connected with the same client id; the bridge backs off.",
+        "Another client connected with the same client id, or probably did: the broker closed"
+        " several young connections without a word. The bridge backs off.",
         "Give each instance its own `mqtt.client_id`.",
     ),
     event(
@@ -100,9 +101,9 @@ EVENTS: tuple[Event, ...] = (
     event(
         "mqtt_poison_suspected",
         Level.ERROR,
-        "times detail retry_in_s",
-        "The protocol was violated several times running at the same place: probably one message"
-        " that comes back after each reconnect.",
+        "times detail",
+        "The protocol was violated several times running and nothing was acknowledged between:"
+        " probably one message that comes back after each reconnect.",
         "Look at the queue of this client id in the MQTT broker.",
     ),
     event(
