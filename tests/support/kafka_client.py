@@ -22,6 +22,16 @@ from tests.support.eventually import NeverHappenedError, eventually
 
 _REQUEST_TIMEOUT_S = 30.0
 _CONSUME_BATCH = 2_000
+_PASSING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._TRANSPORT,  # noqa: SLF001  the library's own public name
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    }
+)
 
 _WITHOUT_WRITE = (
     (AclOperation.ALL, AclPermissionType.ALLOW),
@@ -217,7 +227,21 @@ class KafkaClient:
             consumer.close()
 
 
-def _watermarks(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
+def _watermarks(
+    consumer: Consumer, topic: str, *, deadline_s: float = _REQUEST_TIMEOUT_S
+) -> dict[int, tuple[int, int]]:
+    """Ask for the ends of all partitions, again while a leader is being elected or comes back."""
+    ends_at = time.monotonic() + deadline_s
+    while True:
+        try:
+            return _ask_watermarks(consumer, topic)
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() >= ends_at:
+                raise
+            consumer.poll(0.05)  # Waits for news of the cluster; nothing is assigned yet.
+
+
+def _ask_watermarks(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
     metadata = consumer.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic]
     if metadata.error is not None:
         raise KafkaException(metadata.error)
@@ -233,7 +257,7 @@ def _watermarks(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
 
 def _read(consumer: Consumer, topic: str, until: Until, deadline_s: float) -> list[ConsumedRecord]:
     ends_at = time.monotonic() + deadline_s
-    marks = _watermarks(consumer, topic)
+    marks = _watermarks(consumer, topic, deadline_s=deadline_s)
     records: list[ConsumedRecord] = []
     consumer.assign([TopicPartition(topic, number, low) for number, (low, _) in marks.items()])
     while not _is_done(consumer, topic, marks, records, until):
