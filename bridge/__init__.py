@@ -1,14 +1,14 @@
 """mqtt-kafka-bridge: telemetry from MQTT to Kafka, acknowledged only when it is safe.
 
 The promise: every QoS 1 message that the MQTT broker hands to the bridge ends in exactly one
-place, a telemetry record or a dead letter, and the broker gets its PUBACK only after Kafka has
-confirmed that record (`acks=all`, idempotent producer). What is not yet confirmed stays
-unacknowledged, so the MQTT broker still holds it; records of one device keep their order.
+place: a telemetry record, a dead letter, or a counted duplicate. The broker gets its PUBACK only
+after Kafka has confirmed that record (`acks=all`, idempotent producer). What is not yet confirmed
+stays unacknowledged, so the MQTT broker still holds it; records of one device keep their order.
 
 The way of a message, one noun a room:
 
     packet          mqtt/session         bytes become PUBLISH packets, each owed a receipt
-    telemetry       pipeline/flow        decoded, validated, enriched: accepted or rejected
+    telemetry       pipeline/flow        decoded, validated: accepted, rejected or known already
     record          pipeline/route       for the telemetry topic or the dead letter topic
     delivery report kafka/outbox         what Kafka said of it; runtime/kafka_producer asks
     receipt         mqtt/ack_ledger      settled; released in the order the PUBLISHes came

@@ -96,6 +96,7 @@ def explain(message: _Message, config: BridgeConfig, received: Instant) -> list[
         entropy=os.urandom,
     )
     verdict, record = flow.carry(_as_packet(message, config), received)
+    assert isinstance(record, Record), "a flow that knows nothing found a duplicate"
     return [
         _row("MQTT topic", escape(message.topic)),
         _row("payload", f"{len(message.payload)} bytes"),

@@ -82,6 +82,8 @@ class KafkaSection(Section, frozen=True):
     """SASL user name."""
     password: Secret | None = None
     """SASL password."""
+    quiet_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
+    """How long the partitions' ends must stand still before anything is produced a second time."""
     properties: dict[str, str | int | float | bool | Secret] = {}
     """Further librdkafka properties by their own names; those the promise rests on are refused."""
 
@@ -126,6 +128,15 @@ class OpsSection(Section, frozen=True):
     """Address and port to listen on; port 0 takes a free one and logs it."""
 
 
+class DedupSection(Section, frozen=True):
+    """How far back duplicates are recognised: the smaller of the two."""
+
+    ttl_s: PositiveSeconds = 3_600
+    """Age up to which a message is remembered."""
+    keys_max: Annotated[int, Meta(ge=0, le=100_000_000)] = 1_000_000
+    """Messages remembered, about 20 bytes each; 0 turns deduplication off."""
+
+
 class LogSection(Section, frozen=True):
     """What the bridge says on standard output."""
 
@@ -150,6 +161,7 @@ class BridgeConfig(Section, frozen=True):
     route: Annotated[tuple[Route, ...], Meta(min_length=1)] = (Route(),)
     dead_letter: DeadLetterSection = DeadLetterSection()
     validation: ValidationSection = ValidationSection()
+    dedup: DedupSection = DedupSection()
     ops: OpsSection = OpsSection()
     log: LogSection = LogSection()
     shutdown: ShutdownSection = ShutdownSection()

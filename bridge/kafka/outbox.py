@@ -15,7 +15,7 @@ for one record, or for its own size: only a record that is refused alone is refu
 """
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final, Protocol, assert_never
 
 import msgspec
@@ -115,10 +115,11 @@ class Outbox:
 
     def __init__(self, *, records_max: int, bytes_max: int) -> None:
         self.records_max = records_max
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         self._lanes: dict[str, Lane] = {}
         self._unsettled: dict[int, Shipment] = {}
         self._sequence = 0
+        self._is_sealed = False
         self.bytes = 0
         self.reordered = 0
         """Records handed out again after a newer one of their key was confirmed; only grows."""
@@ -132,12 +133,12 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """True when a bound is reached: stop reading."""
-        return len(self._unsettled) >= self.records_max or self.bytes >= self._bytes_max
+        return len(self._unsettled) >= self.records_max or self.bytes >= self.bytes_max
 
     @property
     def is_full_of_bytes(self) -> bool:
         """True when it is the size of the records that reached its bound."""
-        return self.bytes >= self._bytes_max
+        return self.bytes >= self.bytes_max
 
     @property
     def has_room(self) -> bool:
@@ -147,7 +148,7 @@ class Outbox:
     @property
     def used_ratio(self) -> float:
         """Tell how much of the bounds is used, the larger of the two; 1.0 stops reading."""
-        return max(len(self._unsettled) / self.records_max, self.bytes / self._bytes_max)
+        return max(len(self._unsettled) / self.records_max, self.bytes / self.bytes_max)
 
     @property
     def is_blocked(self) -> bool:
@@ -196,6 +197,8 @@ class Outbox:
             lane = lanes.get(record.kafka_topic)
             if lane is None:
                 lane = lanes[record.kafka_topic] = Lane(record.kafka_topic)
+                if self._is_sealed:
+                    lane.state = LaneState.GATHERING
             if lane.state is LaneState.OPEN:
                 lane.in_flight += 1
                 due.append(shipment)
@@ -228,6 +231,8 @@ class Outbox:
         queue is still full, and asking it again would only burn CPU.
         """
         due: list[Shipment] = []
+        if self._is_sealed:
+            return due
         for lane in self._lanes.values():
             if not lane.waiting:
                 continue
@@ -318,8 +323,12 @@ class Outbox:
             lane.is_sorted = False
         return lanes
 
-    def gather_all(self) -> None:
-        """Take everything under way back for a new producer; reports of the old one are void."""
+    def seal(self) -> None:
+        """Take everything under way back and hand nothing out until `unseal`.
+
+        For a new producer: reports of the old one are void, and what it sent may be in Kafka.
+        """
+        self._is_sealed = True
         for lane in self._lanes.values():
             lane.waiting = []
             lane.in_flight = 0
@@ -328,9 +337,36 @@ class Outbox:
             lane.state = LaneState.GATHERING
         for shipment in self._unsettled.values():
             self._lanes[shipment.record.kafka_topic].waiting.append(shipment)
+
+    @property
+    def is_sealed(self) -> bool:
+        """True while nothing is handed out."""
+        return self._is_sealed
+
+    @property
+    def oldest_received_us(self) -> int | None:
+        """Tell when, on the wall clock, the oldest unsettled record was received."""
+        return min(
+            (each.record.received.unix_us for each in self._unsettled.values()), default=None
+        )
+
+    def unseal(self, found: Container[bytes]) -> list[Shipment]:
+        """Hand out again, but for the keys `found` in Kafka; those are returned as confirmed."""
+        self._is_sealed = False
+        confirmed: list[Shipment] = []
         for lane in self._lanes.values():
+            waiting, lane.waiting = lane.waiting, []
+            for shipment in waiting:
+                key = shipment.record.dedup_key
+                if key and key in found:
+                    confirmed.append(shipment)
+                    del self._unsettled[shipment.sequence]
+                    self.bytes -= shipment.memory_bytes
+                else:
+                    lane.waiting.append(shipment)
             if lane.held_error is None and lane.run_bytes_max is None:
                 _open_if_done(lane)
+        return confirmed
 
 
 def _run_of(lane: Lane) -> int:

@@ -67,3 +67,5 @@ class Record(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Present on a dead letter, absent on telemetry."""
     is_flagged: bool = False
     """Telemetry that carries `warnings`."""
+    dedup_key: bytes = b""
+    """The compact idempotency key; empty where nothing is to be recognised."""

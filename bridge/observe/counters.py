@@ -40,6 +40,7 @@ class Outcome(enum.StrEnum):
 
     PRODUCED = "produced"
     DEAD_LETTERED = "dead_lettered"
+    DUPLICATE = "duplicate"
 
 
 class ConnectionReason(enum.StrEnum):

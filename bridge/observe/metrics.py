@@ -33,6 +33,7 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
     """In flight over `mqtt.unsettled_max`, or the same in bytes, whichever is larger."""
     queue_depth: int
     active_devices: int
+    dedup_window_s: float
     is_ready: bool
 
 
@@ -205,6 +206,11 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
             "ingestion_active_devices",
             "Devices heard of in the last five minutes.",
             gauges.active_devices,
+        ),
+        (
+            "bridge_dedup_window_seconds",
+            "How far back duplicates are recognised.",
+            gauges.dedup_window_s,
         ),
         (
             "bridge_messages_in_flight",

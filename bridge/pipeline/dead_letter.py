@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from bridge.fleet.dedup_window import Kind, compact
 from bridge.kafka.record import DeadLetter, Headers, Instant, Origin, Record
 from bridge.mqtt.packets import Inbound, PoisonPublish
-from bridge.pipeline.enrich import carried_headers, idempotency_key, origin_of
+from bridge.pipeline.enrich import Identity, carried_headers, identify, origin_of
 from bridge.pipeline.identity import Address
 from bridge.pipeline.verdict import Layer, Reason, Rejected
 from bridge.pipeline.wording import cut, escape
@@ -62,21 +63,30 @@ class DeadLetters:
         self._kafka_topic = kafka_topic
         self._entropy = entropy
 
-    def write(
+    @staticmethod
+    def identify(
+        packet: Inbound, rejected: Rejected, address: Address, properties: Mapping[str, str]
+    ) -> Identity:
+        """Give the identity of a message that a layer rejected."""
+        whole = _cut_before(packet)
+        # What is left of a payload may be alike where the payloads were not: its hash tells them.
+        digested = packet.payload + (whole.payload_sha256.encode() if whole else b"")
+        # Every character may grow to six; cut here, two ids could become one key.
+        device_id = escape(address.key.decode(), 6 * len(address.key))
+        return identify(device_id, properties, rejected.timestamp, digested, Kind.DEAD_LETTER)
+
+    def write(  # noqa: PLR0913, PLR0917 - what the flow knows of the message
         self,
         packet: Inbound,
         rejected: Rejected,
         address: Address,
         properties: Mapping[str, str],
         received: Instant,
+        identity: Identity,
     ) -> Record:
         """Write the letter of a message that a layer rejected."""
         route = address.route
         whole = _cut_before(packet)
-        # What is left of a payload may be alike where the payloads were not: its hash tells them.
-        digested = packet.payload + (whole.payload_sha256.encode() if whole else b"")
-        # Every character may grow to six; cut here, two ids could become one key.
-        device_id = escape(address.key.decode(), 6 * len(address.key))
         return self._letter(
             origin_of(packet),
             rejected,
@@ -84,7 +94,7 @@ class DeadLetters:
             value=packet.payload,
             whole=whole,
             meant_for=route.kafka_topic if route else "",
-            idempotency_key=idempotency_key(device_id, properties, rejected.timestamp, digested),
+            identity=identity,
             carried=carried_headers(
                 properties, route.user_properties if route else (), is_retained=packet.retain
             ),
@@ -97,7 +107,7 @@ class DeadLetters:
         if record.dead_letter is not None:
             return _shorten(record, bytes_max)
         payload = record.origin.payload
-        headers = dict(record.headers)
+        header = dict(record.headers)["idempotency-key"]
         return self._letter(
             record.origin,
             Rejected(
@@ -110,7 +120,7 @@ class DeadLetters:
             value=payload[:bytes_max],
             whole=_measure(payload) if len(payload) > bytes_max else None,
             meant_for=record.kafka_topic,
-            idempotency_key=headers["idempotency-key"],
+            identity=Identity(header, compact(header, Kind.DEAD_LETTER)),
             carried=[header for header in record.headers if _CARRIED(header[0])],
             received=record.received,
         )
@@ -124,7 +134,7 @@ class DeadLetters:
         value: bytes,
         whole: _Whole | None,
         meant_for: str,
-        idempotency_key: bytes,
+        identity: Identity,
         carried: Headers,
         received: Instant,
     ) -> Record:
@@ -146,7 +156,7 @@ class DeadLetters:
             ("dlq.attempt", b"1"),
             ("dlq.copy", b"false"),
             *(whole.headers() if whole else ()),
-            ("idempotency-key", idempotency_key),
+            ("idempotency-key", identity.header),
         ]
         if origin.content_type is not None:
             headers.append(("content-type", cut(origin.content_type, _CONTENT_TYPE_BYTES_MAX)))
@@ -163,6 +173,7 @@ class DeadLetters:
             headers=headers,
             received=received,
             origin=origin,
+            dedup_key=identity.key,
             dead_letter=DeadLetter(
                 dlq_id=dlq_id,
                 reason=reason,

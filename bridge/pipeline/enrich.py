@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from types import MappingProxyType
+from typing import NamedTuple
 
 from bridge.config.sections import Route
+from bridge.fleet.dedup_window import Kind, compact_parts
 from bridge.kafka.record import Headers, Instant, Kept, Origin
 from bridge.mqtt.packets import Inbound, PoisonPublish
 from bridge.pipeline.verdict import Telemetry
@@ -32,6 +34,16 @@ _IS_TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?"
 ).fullmatch
 _IS_TRACESTATE = re.compile(r"[ -~\t]+").fullmatch
+
+
+class Identity(NamedTuple):
+    """How a record is recognised if it comes again."""
+
+    header: bytes
+    """The `idempotency-key` header."""
+    key: bytes
+    """The same, compact, with the kind of topic it is known under."""
+
 
 NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
 
@@ -69,17 +81,18 @@ def enrich(telemetry: Telemetry, received: Instant) -> None:
         message["warnings"] = telemetry.warnings
 
 
-def idempotency_key(
-    device_id: str, properties: Mapping[str, str], timestamp: str | None, payload: bytes
-) -> bytes:
+def identify(
+    device_id: str, properties: Mapping[str, str], timestamp: str | None, payload: bytes, kind: Kind
+) -> Identity:
     """Give `<device_id>:<id>:<digest>`, the same for the same bytes of the same device."""
     name = timestamp or ""
     if properties or len(name) > _ID_BYTES_MAX:
         name = _bounded_id(properties.get(_IDEMPOTENCY_KEY) or name)
-    # A digest of this size, not the head of a longer one: the size is part of BLAKE2b's input.
     digest = _BLANK_DIGEST.copy()  # Copied, 0.51 us; made anew, 0.70.
     digest.update(payload)
-    return f"{device_id}:{name}:{digest.hexdigest()}".encode()
+    content = digest.digest()
+    named = f"{device_id}:{name}".encode()
+    return Identity(named + b":" + content.hex().encode(), compact_parts(named, content, kind))
 
 
 def _bounded_id(name: str) -> str:

@@ -5,19 +5,34 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from bridge.config.sections import Route, ValidationSection
+from bridge.fleet.dedup_window import Kind, Knowledge, compact
+from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.record import Instant, Record
 from bridge.mqtt.packets import Inbound, PoisonPublish, Publish
 from bridge.pipeline.dead_letter import DeadLetters
 from bridge.pipeline.decode import decode
-from bridge.pipeline.enrich import NO_PROPERTIES, enrich, read_properties
+from bridge.pipeline.enrich import (
+    NO_PROPERTIES,
+    Identity,
+    enrich,
+    identify,
+    read_properties,
+)
 from bridge.pipeline.identity import DEVICE_ID_RULE, NOWHERE, Address, AddressBook
 from bridge.pipeline.route import write_telemetry
 from bridge.pipeline.validate import TimeBounds, validate
-from bridge.pipeline.verdict import Layer, Reason, Rejected, Telemetry, Verdict
+from bridge.pipeline.verdict import Duplicate, Layer, Reason, Rejected, Telemetry, Verdict
 from bridge.pipeline.wording import quote
 
 # Once looked up: three enum members a message would be 0.1 us.
 _PROTOCOL, _SCHEMA = Layer.PROTOCOL, Layer.SCHEMA
+_SAME, _UNDER_WAY, _OTHER_CONTENT = (
+    Knowledge.SAME,
+    Knowledge.UNDER_WAY,
+    Knowledge.OTHER_CONTENT,
+)
+SECOND_READING = "idempotency_id_repeated"
+"""The warning on a message whose device and id are known with another content."""
 
 
 class Stages(NamedTuple):
@@ -26,7 +41,7 @@ class Stages(NamedTuple):
     decode: Callable[[bytes, str | None, Route], Any] = decode
     validate: Callable[[Any, str, int, TimeBounds], Verdict] = validate
     enrich: Callable[[Telemetry, Instant], None] = enrich
-    write: Callable[[Telemetry, Publish, Address, Mapping[str, str], Instant], Record] = (
+    write: Callable[[Telemetry, Publish, Address, Mapping[str, str], Instant, Identity], Record] = (
         write_telemetry
     )
 
@@ -42,32 +57,43 @@ class Flow:
     detour through the dead letter topic, as `internal_error`, and no more.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all named, most have one value in a test
         self,
         *,
         routes: Sequence[Route],
         dead_letter_topic: str,
         validation: ValidationSection,
         entropy: Callable[[int], bytes],
+        duplicates: Duplicates | None = None,
         stages: Stages = _STAGES,
     ) -> None:
         self._addresses = AddressBook(routes)
         self._bounds = TimeBounds.of(validation)
         self._dead_letters = DeadLetters(kafka_topic=dead_letter_topic, entropy=entropy)
+        self._duplicates = duplicates or Duplicates(None)
         self._decode, self._validate, self._enrich, self._write = stages
 
-    def process(self, packets: Sequence[Inbound], received: Instant) -> list[Record]:
-        """Give one record for each packet, in their order."""
+    def process(self, packets: Sequence[Inbound], received: Instant) -> list[Record | Duplicate]:
+        """Give one record for each packet, in their order, or say that it is a duplicate."""
+        self._duplicates.begin(received.monotonic_s)
         carry = self.carry
         return [carry(packet, received)[1] for packet in packets]
 
     def refuse(self, record: Record, *, error: str, value_bytes_max: int) -> Record:
         """Give the dead letter of a record that Kafka will never take, cut to fit."""
-        return self._dead_letters.refuse(record, error=error, value_bytes_max=value_bytes_max)
+        letter = self._dead_letters.refuse(record, error=error, value_bytes_max=value_bytes_max)
+        if letter.dedup_key != record.dedup_key:
+            self._duplicates.rename(
+                record.dedup_key, letter.dedup_key, now_s=record.received.monotonic_s
+            )
+        return letter
 
-    def carry(self, packet: Inbound, received: Instant) -> tuple[Verdict, Record]:
+    def carry(  # noqa: PLR0911 - one for each way a message may end
+        self, packet: Inbound, received: Instant
+    ) -> tuple[Verdict, Record | Duplicate]:
         """Carry one packet; the verdict names the layer that spoke, for whoever explains."""
         address, properties, layer = NOWHERE, NO_PROPERTIES, _PROTOCOL
+        begun = b""
         try:
             address = self._addresses[packet.topic]
             if isinstance(packet, PoisonPublish):
@@ -84,9 +110,21 @@ class Flow:
             verdict = self._validate(message, address.device_id, received.unix_us, self._bounds)
             if type(verdict) is Rejected:
                 return self._reject(packet, verdict, address, properties, received)
+            identity = identify(
+                address.device_id, properties, verdict.timestamp, packet.payload, Kind.TELEMETRY
+            )
+            key = identity.key
+            knowledge = self._duplicates.judge(key)
+            if knowledge is _SAME or knowledge is _UNDER_WAY:
+                return verdict, Duplicate(key, knowledge is _UNDER_WAY)
+            begun = key
+            if knowledge is _OTHER_CONTENT:
+                verdict.warnings = [*(verdict.warnings or ()), SECOND_READING]
             self._enrich(verdict, received)
-            return verdict, self._write(verdict, packet, address, properties, received)
+            return verdict, self._write(verdict, packet, address, properties, received, identity)
         except Exception as error:  # noqa: BLE001 - the class docstring says why
+            if begun:
+                self._duplicates.abandon(begun)
             rejected = Rejected(Reason.INTERNAL_ERROR, layer, _describe(error))
             return self._reject(packet, rejected, address, properties, received)
 
@@ -97,8 +135,18 @@ class Flow:
         address: Address,
         properties: Mapping[str, str],
         received: Instant,
-    ) -> tuple[Verdict, Record]:
-        return rejected, self._dead_letters.write(packet, rejected, address, properties, received)
+    ) -> tuple[Verdict, Record | Duplicate]:
+        identity = self._dead_letters.identify(packet, rejected, address, properties)
+        if self._duplicates.is_on:
+            # Accepted once and rejected by today's rules, its time for instance: it is in Kafka.
+            as_telemetry = compact(identity.header, Kind.TELEMETRY)
+            if self._duplicates.is_known(as_telemetry):
+                identity = Identity(identity.header, as_telemetry)
+            knowledge = self._duplicates.judge(identity.key)
+            if knowledge is _SAME or knowledge is _UNDER_WAY:
+                return rejected, Duplicate(identity.key, knowledge is _UNDER_WAY)
+        letter = self._dead_letters.write(packet, rejected, address, properties, received, identity)
+        return rejected, letter
 
 
 def _judge_poison(packet: PoisonPublish) -> Rejected:

@@ -6,7 +6,7 @@ import msgspec
 
 from bridge.kafka.record import Headers, Instant, Origin, Record
 from bridge.mqtt.packets import Publish
-from bridge.pipeline.enrich import carried_headers, idempotency_key, origin_of
+from bridge.pipeline.enrich import Identity, carried_headers, origin_of
 from bridge.pipeline.identity import Address
 from bridge.pipeline.verdict import Telemetry
 
@@ -14,23 +14,18 @@ _ENCODER = msgspec.json.Encoder()
 _CONTENT_TYPE = ("content-type", b"application/json")
 
 
-def write_telemetry(
+def write_telemetry(  # noqa: PLR0913, PLR0917 - what the flow knows of the message
     telemetry: Telemetry,
     packet: Publish,
     address: Address,
     properties: Mapping[str, str],
     received: Instant,
+    identity: Identity,
 ) -> Record:
     """Write the record of an enriched message."""
     route = address.route
     assert route is not None, "telemetry without a route"
-    headers: Headers = [
-        _CONTENT_TYPE,
-        (
-            "idempotency-key",
-            idempotency_key(address.device_id, properties, telemetry.timestamp, packet.payload),
-        ),
-    ]
+    headers: Headers = [_CONTENT_TYPE, ("idempotency-key", identity.header)]
     is_retained = packet.retain
     origin: Origin = packet
     if packet.user_properties:
@@ -46,4 +41,5 @@ def write_telemetry(
         origin,
         None,
         telemetry.warnings is not None,
+        identity.key,
     )

@@ -57,4 +57,15 @@ class Rejected(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The device's timestamp in the record's form where it could be read; part of the key."""
 
 
+@final
+class Duplicate(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """The message is known already, so no record is made of it."""
+
+    key: bytes
+    """The compact idempotency key (bridge/fleet/dedup_window.py)."""
+    is_under_way: bool
+    """Kafka does not have it yet: the PUBACK waits for the record that is on its way."""
+
+
 Verdict: TypeAlias = Telemetry | Rejected
+"""What validation says; whether the message is known already is asked after it."""

@@ -37,10 +37,13 @@ from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.mqtt_transport import MqttLink
 from bridge.runtime.narrator import Narrator
 from bridge.runtime.native_stderr import NativeStderr
+from bridge.runtime.tail_reader import make_duplicates, make_tail_reader
 from bridge.runtime.traffic import Books, Traffic
 
 FLUSH_RESERVE_S: Final = 5.0
 """The part of the drain budget kept for PUBACKs, DISCONNECT and letting go."""
+STUCK_PRODUCER_S: Final = 60.0
+"""A producer silent for so long, twice librdkafka's own request time-out, is replaced."""
 UNWILLING_S: Final = 10.0
 """Kafka answers, but has confirmed nothing for so long: too few replicas, or no leader."""
 CLOSE_TIMEOUT_S: Final = 1.0
@@ -72,6 +75,7 @@ class Daemon:
         self._failure: BaseException | None = None
         self._kafka_away_since: float | None = None
         self._was_ready: bool | None = None
+        self._reconciling: asyncio.Task[None] | None = None
         mqtt = config.mqtt
         self._address = f"{mqtt.host}:{mqtt.port}"
         self._session = Session(
@@ -86,22 +90,26 @@ class Daemon:
             )
         )
         self._outbox = Outbox(records_max=mqtt.unsettled_max, bytes_max=mqtt.unsettled_bytes_max)
-        self._producer = KafkaProducer(
-            kafka_properties(config, environment), on_error=self._on_kafka_error
-        )
+        properties = kafka_properties(config, environment)
+        self._producer = KafkaProducer(properties, on_error=self._on_kafka_error)
+        self._tail = make_tail_reader(config, properties, log)
+        self._duplicates = make_duplicates(config)
         self._traffic = Traffic(
             flow=Flow(
                 routes=config.route,
                 dead_letter_topic=config.dead_letter.kafka_topic,
                 validation=config.validation,
                 entropy=os.urandom,
+                duplicates=self._duplicates,
             ),
+            duplicates=self._duplicates,
             session=self._session,
             outbox=self._outbox,
             producer=self._producer,
             value_bytes_max=value_bytes_max(config.kafka),
             books=Books(self._counters, self._latency, self._active, log),
             on_bug=self.on_bug,
+            on_rebuilt=self._on_producer_rebuilt,
         )
         self._narrator = Narrator(
             log, self._counters, address=self._address, client_id=mqtt.client_id
@@ -147,6 +155,7 @@ class Daemon:
             self._loop.create_task(self._link.run(), name="mqtt"),
             self._loop.create_task(self._watch.run(), name="kafka-watch"),
             self._loop.create_task(self._tick(), name="tick"),
+            self._loop.create_task(self._release(), name="release"),
         ]
         for task in tasks:
             task.add_done_callback(self._on_task_done)
@@ -156,7 +165,10 @@ class Daemon:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._reconciling is not None:
+            self._reconciling.cancel()
         self._watch.close()
+        self._tail.close()
         await ops.stop()
         return self._tell_stopped()
 
@@ -276,6 +288,35 @@ class Daemon:
             self._log.tick()
             self._traffic.serve()
             self._tell_readiness()
+            self._rebuild_if_stuck()
+
+    def _rebuild_if_stuck(self) -> None:
+        """Replace a producer that has work, a cluster that answers, and nothing to report."""
+        since_s = max(self._traffic.last_progress_s, self._traffic.rebuilt_s)
+        idle_s = clock.monotonic_s() - since_s
+        is_cluster_willing = (
+            self._watch.answers and not self._watch.topic_errors and not self._outbox.held_topics
+        )
+        if len(self._outbox) and is_cluster_willing and idle_s > STUCK_PRODUCER_S:
+            self._traffic.rebuild("no delivery report", cause="stuck")
+
+    async def _release(self) -> None:
+        """Let messages pass once it is known what Kafka already has."""
+        self._traffic.release(await self._tail.read_window())
+        self._tell_readiness()
+
+    def _on_producer_rebuilt(self) -> None:
+        self._reconciling = self._loop.create_task(self._reconcile(), name="reconcile")
+        self._reconciling.add_done_callback(self._on_task_done)
+
+    async def _reconcile(self) -> None:
+        """Find out what the old producer brought home, then go on with the new one."""
+        oldest_us = self._outbox.oldest_received_us
+        found: set[bytes] = set()
+        if oldest_us is not None:
+            for chunk in await self._tail.read_since(oldest_us // 1_000):
+                found.update(chunk.split())
+        self._traffic.reconcile(found)
 
     # ------------------------------------------------------------------ what is told
 
@@ -309,7 +350,7 @@ class Daemon:
         self._log.emit("bridge_not_ready", parts=parts, states=states)
 
     def _tell_stopped(self) -> ExitCode:
-        in_flight = self._outbox.count_owed_receipts()
+        in_flight = self._traffic.count_in_flight()
         residue = self._counters.residue(in_flight)
         settled = self._counters.settled
         exit_code = ExitCode.OK
@@ -330,6 +371,7 @@ class Daemon:
             received_qos0=self._counters.received_qos0,
             produced=settled[Outcome.PRODUCED],
             dead_lettered=settled[Outcome.DEAD_LETTERED],
+            duplicates=settled[Outcome.DUPLICATE],
             unsettled=in_flight,
             residue=residue,
             uptime_s=round(clock.monotonic_s() - self._started_s, 1),
@@ -354,7 +396,7 @@ class Daemon:
 
     def _gauges(self) -> Gauges:
         now = clock.monotonic_s()
-        in_flight = self._outbox.count_owed_receipts()
+        in_flight = self._traffic.count_in_flight()
         oldest_s = self._outbox.oldest_received_s
         return Gauges(
             in_flight=in_flight,
@@ -363,6 +405,7 @@ class Daemon:
             window_used_ratio=self._outbox.used_ratio,
             queue_depth=len(self._outbox),
             active_devices=self._active.count(now),
+            dedup_window_s=self._duplicates.window_seconds(now),
             is_ready=health.ready(self._health())[0],
         )
 
@@ -376,7 +419,7 @@ class Daemon:
         idle_s = now - self._traffic.last_progress_s if len(self._outbox) else 0.0
         refused = self._watch.topic_errors | self._outbox.held_topics
         kafka = KafkaState.ANSWERS
-        if not self._watch.answers:
+        if not self._watch.answers or not self._traffic.is_released:
             kafka = KafkaState.KAFKA_AWAY
         elif refused or idle_s > UNWILLING_S:
             kafka = KafkaState.KAFKA_REFUSES
@@ -389,7 +432,7 @@ class Daemon:
             mqtt_detail=self._narrator.refusal,
             kafka=kafka,
             kafka_detail=(
-                self._watch.error
+                (self._watch.error or "reading what it already has")
                 if kafka is KafkaState.KAFKA_AWAY
                 else "; ".join(f"{topic}: {error}" for topic, error in refused.items())
                 or ("no delivery report for a while" if idle_s > UNWILLING_S else "")

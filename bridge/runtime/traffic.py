@@ -5,23 +5,26 @@ is only what the pure rooms do, one `produce`, and one turn of the loop in `_cou
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Container, Iterable
+from typing import Final, Protocol, cast
 
 import msgspec
 
+from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.delivery import remedy_for
-from bridge.kafka.outbox import RETRY_S, Outbox, Settlement, Shipment
+from bridge.kafka.outbox import RETRY_S, Outbox, Settleable, Settlement, Shipment
 from bridge.kafka.properties import headers_bytes
 from bridge.kafka.record import Record
+from bridge.mqtt.ack_ledger import Receipt
 from bridge.mqtt.events import Received
 from bridge.mqtt.session import Session
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome, Status
 from bridge.observe.log import EventLog
 from bridge.pipeline.flow import Flow
-from bridge.pipeline.verdict import Reason
+from bridge.pipeline.verdict import Duplicate, Reason
 from bridge.runtime import clock
 from bridge.runtime.kafka_producer import KafkaProducer
+from bridge.runtime.kafka_tail import Chunk
 
 POLL_MIN_S: Final = 0.001
 POLL_MAX_S: Final = 0.020
@@ -54,6 +57,18 @@ class Books(msgspec.Struct, frozen=True):
     log: EventLog
 
 
+class Early(msgspec.Struct):
+    """PUBLISHes that wait, unjudged and not yet counted as received."""
+
+    batches: list[Received] = []
+    bytes: int = 0
+
+    def take(self, received: Received) -> None:
+        """Keep one batch."""
+        self.batches.append(received)
+        self.bytes += sum(len(each.payload) for each in received.packets)
+
+
 class Traffic:
     """Carry batches both ways, and stop reading at the bounds.
 
@@ -65,32 +80,38 @@ class Traffic:
         self,
         *,
         flow: Flow,
+        duplicates: Duplicates,
         session: Session,
         outbox: Outbox,
         producer: KafkaProducer,
         value_bytes_max: int,
         books: Books,
         on_bug: Callable[[Exception], None],
+        on_rebuilt: Callable[[], None],
     ) -> None:
         self.reader: Reader | None = None
         self.last_confirmed_s: float | None = None
         """When Kafka last confirmed anything, on the monotonic clock."""
         self.last_progress_s = clock.monotonic_s()
         self._flow = flow
+        self._duplicates = duplicates
         self._session = session
         self._outbox = outbox
         self._producer = producer
         self._value_bytes_max = value_bytes_max
         self._books = books
         self._on_bug = on_bug
+        self._on_rebuilt = on_rebuilt
         self._loop = asyncio.get_running_loop()
         self._poll_timer: asyncio.TimerHandle | None = None
         self._poll_s = POLL_MIN_S
         self._paused_since: tuple[str, float] | None = None
         self._is_stopping = False
+        self._early: Early | None = Early()
+        """What came before it was known what Kafka has; None from then on."""
         self._is_closed = False
         self._held_since: dict[str, float] = {}
-        self._rebuilt_s = -RETRY_S
+        self.rebuilt_s = -RETRY_S
 
     # ------------------------------------------------------------------ packets in
 
@@ -99,13 +120,18 @@ class Traffic:
         counters = self._books.counters
         now = clock.instant()
         receipts = received.receipts
+        if self._early is not None:
+            self._early.take(received)
+            self._pause_at_bounds(now.monotonic_s)
+            return
         best_effort = receipts.count(None)
         counters.received += len(receipts) - best_effort
         if best_effort:
             counters.received_qos0 += best_effort
             first = received.packets[receipts.index(None)]
             self._books.log.emit("mqtt_qos0_received", mqtt_topic=first.topic)
-        records = self._flow.process(received.packets, now)
+        outcomes = self._flow.process(received.packets, now)
+        records, receipts = self._set_duplicates_apart(outcomes, receipts)
         self._note_dead_letters(records)
         self._books.active.note(
             {each.key for each in records if each.dead_letter is None}, now.monotonic_s
@@ -114,8 +140,67 @@ class Traffic:
             self.last_progress_s = now.monotonic_s
         self._send(self._outbox.add(records, receipts))
         self.serve()
+        self._acknowledge(now.monotonic_s)
         self._schedule()
         self._pause_at_bounds(now.monotonic_s)
+
+    @property
+    def is_released(self) -> bool:
+        """False until it is known what Kafka already has."""
+        return self._early is None
+
+    def release(self, chunks: Iterable[Chunk]) -> None:
+        """Judge and carry what came so far, now that the duplicates window is filled."""
+        assert self._early is not None, "released twice"
+        now = clock.instant()
+        for chunk in chunks:
+            age_s = max(0.0, now.unix_us / 1e6 - chunk.unix_ms / 1e3)
+            self._duplicates.recall(chunk.split(), now.monotonic_s - age_s)
+        early, self._early = self._early, None
+        for received in early.batches:
+            self.take(received)
+        self._resume_below_bounds(now.monotonic_s)
+
+    def reconcile(self, found: Container[bytes]) -> None:
+        """Go on with a new producer: what was found in Kafka is confirmed, the rest produced."""
+        confirmed = self._outbox.unseal(found)
+        now = clock.monotonic_s()
+        self._books.counters.records_produced_again += len(self._outbox)
+        self._settle(Settlement(confirmed), now)
+        self._send(self._outbox.due(now))
+        self._schedule()
+
+    def count_in_flight(self) -> int:
+        """Count the QoS 1 messages that are counted as received and not settled."""
+        return self._outbox.count_owed_receipts() + self._duplicates.count_joined()
+
+    def _set_duplicates_apart(
+        self, outcomes: list[Record | Duplicate], receipts: list[Receipt | None]
+    ) -> tuple[list[Record], list[Receipt | None]]:
+        """Settle what is known already, or let it wait with what is under way; keep the rest."""
+        if Duplicate not in set(map(type, outcomes)):
+            return cast("list[Record]", outcomes), receipts
+        records: list[Record] = []
+        kept: list[Receipt | None] = []
+        for outcome, receipt in zip(outcomes, receipts, strict=True):
+            if isinstance(outcome, Record):
+                records.append(outcome)
+                kept.append(receipt)
+            elif receipt is None:
+                self._books.counters.messages[Status.DUPLICATE] += 1
+            elif outcome.is_under_way:
+                self._duplicates.join(outcome.key, receipt)
+            else:
+                self._settle_duplicates([receipt])
+        return records, kept
+
+    def _settle_duplicates(self, receipts: Iterable[Settleable]) -> None:
+        counters = self._books.counters
+        settle = self._session.ledger.settle
+        for receipt in receipts:
+            settle(receipt)  # type: ignore[arg-type]  # made by a ledger of this session
+            counters.messages[Status.DUPLICATE] += 1
+            counters.settled[Outcome.DUPLICATE] += 1
 
     def _note_dead_letters(self, records: list[Record]) -> None:
         for position, record in enumerate(records):
@@ -172,15 +257,18 @@ class Traffic:
         if confirmed:
             self._count(confirmed, now)
             self.last_confirmed_s = self.last_progress_s = now
-            sent = self._session.acknowledge(now=now)
-            if sent and self.reader is not None:
-                self._books.counters.pubacks_sent += sent
-                self.reader.flush()
+            self._acknowledge(now)
         for refusal in settlement.refusals:
             self._refuse(refusal.shipment, refusal.error)
         self._report(settlement, now)
         if settlement.fatal is not None:
-            self._rebuild(settlement.fatal, now)
+            self.rebuild(settlement.fatal)
+
+    def _acknowledge(self, now: float) -> None:
+        sent = self._session.acknowledge(now=now)
+        if sent and self.reader is not None:
+            self._books.counters.pubacks_sent += sent
+            self.reader.flush()
 
     def _count(self, confirmed: list[Shipment], now: float) -> None:
         """Settle the receipts and count where each message ended."""
@@ -205,6 +293,9 @@ class Traffic:
             else:
                 self._count_dead_letter(record.dead_letter.reason, is_promised=receipt is not None)
         self._books.latency.observe_many(read_at.monotonic_s, now, since_read)
+        self._settle_duplicates(
+            self._duplicates.confirm([each.record.dedup_key for each in confirmed])
+        )
         counters.messages[Status.ACCEPTED] += telemetry - flagged
         counters.messages[Status.FLAGGED] += flagged
         counters.settled[Outcome.PRODUCED] += produced
@@ -262,22 +353,24 @@ class Traffic:
             counters.records_reordered = self._outbox.reordered
             log.emit("kafka_record_reordered", count=reordered)
 
-    def _rebuild(self, error: str, now: float) -> None:
-        if now - self._rebuilt_s < RETRY_S:
+    def rebuild(self, error: str, *, cause: str = "fatal") -> None:
+        """Replace the producer; nothing is produced until `reconcile` says what Kafka has."""
+        now = clock.monotonic_s()
+        if now - self.rebuilt_s < RETRY_S or self._outbox.is_sealed:
             return  # What failed is tried again in a moment, and fails into the next rebuild.
-        self._rebuilt_s = now
-        self._outbox.gather_all()
+        self.rebuilt_s = now
+        self._outbox.seal()
         error = self._producer.rebuild() or error
         self._books.counters.producer_rebuilds += 1
-        self._books.counters.records_produced_again += len(self._outbox)
         self._books.log.emit(
             "kafka_producer_rebuilt",
-            cause="fatal",
+            cause=cause,
             error=error,
             remedy=remedy_for(error),
-            produced_again=len(self._outbox),
+            unsettled=len(self._outbox),
             rebuilds=self._books.counters.producer_rebuilds,
         )
+        self._on_rebuilt()
 
     # ------------------------------------------------------------------ time
 
@@ -297,7 +390,8 @@ class Traffic:
         """Name the bound that asks for a pause; the ledger has the same one as the records."""
         if self._outbox.is_blocked:
             return "kafka_queue_full"
-        if self._outbox.is_full_of_bytes:
+        early_bytes = 0 if self._early is None else self._early.bytes
+        if self._outbox.is_full_of_bytes or early_bytes >= self._outbox.bytes_max:
             return "unsettled_bytes_max"
         if self._outbox.is_full or len(self._session.ledger) >= self._outbox.records_max:
             return "unsettled_max"
@@ -322,7 +416,8 @@ class Traffic:
         if self._paused_since is None or self.reader is None or self._is_stopping:
             return
         has_room = (
-            not self._outbox.is_blocked
+            self._early is None
+            and not self._outbox.is_blocked
             and self._outbox.has_room
             and len(self._session.ledger) <= self._outbox.records_max * 4 // 5
         )

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.baseline import validate
 from benchmarks.telemetry import telemetry
 from bridge.kafka.record import Instant
-from tests.pipeline.given import Packet, flow
+from tests.pipeline.given import Packet, flow, records_of
 
 _NOW = datetime(2026, 11, 23, 17, 35, 25, tzinfo=UTC)
 _RECEIVED = Instant(
@@ -19,7 +19,7 @@ def test_every_message_is_good_telemetry_to_the_bridge() -> None:
     messages = list(telemetry(3_000, devices=1_000, now=_NOW))
 
     packets = [Packet(payload=each.payload, topic=each.mqtt_topic) for each in messages]
-    records = flow().process(packets, _RECEIVED)
+    records = records_of(flow(), packets, _RECEIVED)
 
     assert [None] * 3_000 == [record.dead_letter for record in records]
     assert not any(record.is_flagged for record in records)

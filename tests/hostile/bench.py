@@ -78,6 +78,7 @@ class Bench:
         kafka: InProcessKafka | None = None,
         routes: Sequence[tuple[str, str]] = (),
         shutdown: dict[str, Any] | None = None,
+        dedup: dict[str, Any] | None = None,
         **mqtt: object,
     ) -> HostileBridge:
         """Start a bridge between this broker and Kafka; `routes` are filters and Kafka topics."""
@@ -91,6 +92,7 @@ class Bench:
             "route": [{"filter": each, "kafka_topic": topic} for each, topic in pairs],
             "dead_letter": {"kafka_topic": self.dead_letter_topic},
             "shutdown": shutdown or {},
+            "dedup": dedup or {},
         }
         bridge = HostileBridge(self._directory / f"bridge-{len(self._bridges)}", config)
         self._bridges.append(bridge)

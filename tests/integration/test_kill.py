@@ -51,3 +51,4 @@ def test_five_kills_each_with_hundreds_unsettled_lose_nothing_and_keep_the_order
     assert [True] * KILLS == [each >= UNSETTLED_AT_LEAST for each in unsettled], unsettled
     assert KILLS == len(bridge.events("session_resumed"))
     reckoning.assert_holds()
+    assert 0 == reckoning.duplicates

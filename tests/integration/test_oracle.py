@@ -169,11 +169,11 @@ def test_a_second_copy_is_counted_and_says_nothing_about_order() -> None:
         reckoning.assert_nothing_doubled()
 
 
-def test_messages_alike_in_every_byte_are_counted() -> None:
+def test_messages_alike_in_every_byte_are_one_message_that_must_be_there() -> None:
     letters = [letter_of(BAD, offset) for offset in range(2)]
 
-    judge(ledger_of(BAD, BAD), [], letters).assert_nothing_doubled()
-    assert 1 == len(judge(ledger_of(BAD, BAD, BAD), [], letters).missing)
+    assert [] == judge(ledger_of(BAD, BAD), [], letters[:1]).missing
+    assert 1 == len(judge(ledger_of(BAD, BAD), [], []).missing)
     assert 1 == judge(ledger_of(BAD), [], letters).duplicates
 
 
@@ -228,5 +228,6 @@ def test_counters_that_do_not_add_up_are_seen(name: str, value: float, complaint
 
 def test_the_books_are_also_read_from_the_last_event() -> None:
     stopped = {"received": 5, "produced": 3, "dead_lettered": 1, "unsettled": 1, "residue": 0}
+    stopped["duplicates"] = 0
 
     assert Books.from_metrics(BALANCED) == Books.from_stopped(stopped)

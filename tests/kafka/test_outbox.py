@@ -275,9 +275,24 @@ def test_after_a_fatal_error_everything_unconfirmed_is_handed_out_again_in_order
     box.settle([(due[1], None)], 1.0)
     assert "_FATAL" == box.settle([(due[0], "_FATAL")], 1.0).fatal
 
-    box.gather_all()
+    box.seal()
 
-    assert [b"0", b"2", b"3"] == values(box.due(1.0))
+    assert [] == box.due(10.0)
+    assert [] == add(box, record(b"4"))
+    assert [] == box.unseal(set())
+    assert [b"0", b"2", b"3", b"4"] == values(box.due(10.0))
+
+
+def test_what_is_found_in_kafka_after_a_fatal_error_is_confirmed_and_not_produced_again() -> None:
+    box = outbox()
+    add(box, *[msgspec.structs.replace(record(b"%d" % i), dedup_key=b"%d" % i) for i in range(4)])
+    box.seal()
+
+    confirmed = box.unseal({b"1", b"2"})
+
+    assert [b"1", b"2"] == values(confirmed)
+    assert [b"0", b"3"] == values(box.due(1.0))
+    assert 2 == len(box)
 
 
 def test_a_full_local_queue_is_asked_again_only_after_reports() -> None:
@@ -391,7 +406,8 @@ class Run:
             self.send(self.box.replace(refusal.shipment, letter))
         if settlement.fatal is not None:
             self.cluster.partitions.clear()
-            self.box.gather_all()
+            self.box.seal()
+            self.box.unseal(set())
         self.send(self.box.due(self.now, is_room_likely=bool(reports)))
 
 

@@ -15,7 +15,7 @@ def test_all_labels_are_there_from_the_start() -> None:
     counters = Counters()
 
     assert counters.dead_letters == {reason.value: 0 for reason in Reason}
-    assert set(counters.settled) == {"produced", "dead_lettered"}
+    assert set(counters.settled) == {"produced", "dead_lettered", "duplicate"}
 
 
 def test_counters_take_the_enum_as_well_as_its_text() -> None:

@@ -34,6 +34,7 @@ def metrics(counters: Counters, latency: LatencyHistogram) -> Metrics:
             window_used_ratio=0.25,
             queue_depth=5,
             active_devices=7,
+            dedup_window_s=60.0,
             is_ready=True,
         ),
         build=BuildInfo(version="0.1.0", python="3.11.7", librdkafka="2.11.0"),

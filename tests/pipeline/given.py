@@ -1,6 +1,7 @@
 """The guide's message, a packet that carries it, and a flow at a fixed moment."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -69,7 +70,15 @@ def carry(
     sent = Packet(payload=packet) if isinstance(packet, bytes) else packet
     carrying = flow(routes=routes, validation=validation, stages=stages)
     (record,) = carrying.process([sent], RECEIVED)
+    assert isinstance(record, Record)
     return record
+
+
+def records_of(
+    carrying: Flow, packets: Sequence[Inbound], received: Instant = RECEIVED
+) -> list[Record]:
+    """Send packets through a flow that knows nothing, so none is a duplicate."""
+    return [each for each in carrying.process(packets, received) if isinstance(each, Record)]
 
 
 def headers(record: Record) -> dict[str, str]:

@@ -20,6 +20,7 @@ from tests.pipeline.given import (
     flow,
     headers,
     message,
+    records_of,
     verdict,
 )
 
@@ -87,7 +88,7 @@ def test_the_id_is_a_uuid_of_version_7_at_the_time_of_receipt() -> None:
 def test_a_clock_before_1970_still_gives_an_id() -> None:
     early = Instant(unix_us=-5_000_000, monotonic_s=0.0, rfc3339="1969-12-31T23:59:55.000000Z")
 
-    (record,) = flow().process([Packet(payload=b"")], early)
+    (record,) = records_of(flow(), [Packet(payload=b"")], early)
 
     assert uuid.UUID(headers(record)["dlq.id"]).int >> 80 == 0
 

@@ -22,6 +22,7 @@ from tests.pipeline.given import (
     flow,
     headers,
     message,
+    records_of,
     value,
     verdict,
 )
@@ -49,7 +50,7 @@ def test_records_come_in_the_order_of_their_packets() -> None:
     topics = ["devices/a/telemetry", "devices/b/telemetry", "devices/a/telemetry", "nowhere"]
     packets = [Packet(topic=topic, payload=message(device_id="a")) for topic in topics]
 
-    records = flow().process(packets, RECEIVED)
+    records = records_of(flow(), packets)
 
     assert [b"a", b"b", b"a", b""] == [record.key for record in records]
     assert [True, False, True, False] == [record.dead_letter is None for record in records]
@@ -274,7 +275,7 @@ def test_a_fault_in_one_message_leaves_the_others_alone() -> None:
 
     packets = [Packet(), Packet(payload=b'"bad"'), Packet()]
 
-    records = flow(stages=Stages(decode=decode_but_for_one)).process(packets, RECEIVED)
+    records = records_of(flow(stages=Stages(decode=decode_but_for_one)), packets)
 
     assert [None, "internal_error", None] == [
         r.dead_letter and r.dead_letter.reason for r in records
@@ -301,7 +302,7 @@ def test_no_packet_makes_the_flow_raise_and_each_gives_one_record(
         for topic in (TOPIC, level, f"devices/{level}/telemetry")
     ]
 
-    records = flow().process(packets, RECEIVED)
+    records = records_of(flow(), packets)
 
     assert [payload] * 3 == [record.value for record in records]
     assert "internal_error" not in {r.dead_letter.reason for r in records if r.dead_letter}

@@ -32,6 +32,28 @@ EVENTS: tuple[Event, ...] = (
         repeats_by="kafka_topic",
     ),
     event(
+        "kafka_tail_read",
+        Level.INFO,
+        "purpose keys took_s",
+        "The ends of the partitions were read: what Kafka already has is known now.",
+    ),
+    event(
+        "kafka_tail_unavailable",
+        Level.WARNING,
+        "purpose error retry_in_s",
+        "The ends of the partitions cannot be read at present; until then nothing is produced.",
+        "Check the Kafka cluster.",
+        repeats_by="purpose",
+    ),
+    event(
+        "deduplication_not_durable",
+        Level.WARNING,
+        "error remedy",
+        "The bridge may not read the topics that it writes, so after a restart it does not know"
+        " what Kafka has: the promise is at least once.",
+        "Grant READ on the Kafka topics of all routes and of the dead letters.",
+    ),
+    event(
         "kafka_batch_refused",
         Level.WARNING,
         "kafka_topic error run_bytes_max",
@@ -67,9 +89,9 @@ EVENTS: tuple[Event, ...] = (
     event(
         "kafka_producer_rebuilt",
         Level.WARNING,
-        "cause error remedy produced_again rebuilds",
-        "The producer was beyond repair and is replaced; what was unconfirmed is produced again in"
-        " order. A record may be in Kafka twice, with the same `idempotency-key`.",
+        "cause error remedy unsettled rebuilds",
+        "The producer was beyond repair, or silent while Kafka answers, and is replaced; the ends"
+        " of the partitions are read first, and what is not there is produced again in order.",
         "Look at the Kafka cluster if it repeats.",
         repeats_by="cause",
     ),

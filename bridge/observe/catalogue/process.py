@@ -106,7 +106,8 @@ EVENTS: tuple[Event, ...] = (
     event(
         "bridge_stopped",
         Level.INFO,
-        "received received_qos0 produced dead_lettered unsettled residue uptime_s exit_code",
+        "received received_qos0 produced dead_lettered duplicates unsettled residue uptime_s"
+        " exit_code",
         "The last event: what was received and where it went. `residue` is 0.",
     ),
     event(

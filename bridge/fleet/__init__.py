@@ -1,0 +1,1 @@
+"""What shows only over time or needs the whole fleet; pure, `now` is an argument."""

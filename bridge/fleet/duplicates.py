@@ -1,0 +1,103 @@
+"""Which messages are duplicates: of what Kafka has, and of what is on its way there.
+
+Theory of operation. A key that is judged new is under way from then on: a duplicate of it joins and
+is acknowledged together with it. `confirm` makes it known; `abandon` makes it new again. Only
+confirmed keys are ever written to a snapshot, so a crash forgets what was under way, and the
+MQTT broker sends it again.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+from bridge.fleet.dedup_window import DedupWindow, Knowledge
+
+
+class Settleable(Protocol):
+    """The receipt of a PUBLISH."""
+
+    settled: bool
+
+
+_NOBODY: Final[tuple[Settleable, ...]] = ()
+
+
+class Duplicates:
+    """Judge keys, and keep who waits for a key that is under way.
+
+    Invariant: a key is under way from its first `judge` until `confirm` or `abandon`; while it is,
+    no second record with it is made.
+    """
+
+    def __init__(self, window: DedupWindow | None) -> None:
+        self._window = window
+        self._under_way: dict[bytes, Sequence[Settleable]] = {}
+
+    @property
+    def is_on(self) -> bool:
+        """False when `dedup.keys_max` is 0."""
+        return self._window is not None
+
+    def begin(self, now_s: float) -> None:
+        """Begin a batch of `judge`."""
+        if self._window is not None:
+            self._window.begin(now_s)
+
+    def judge(self, key: bytes) -> Knowledge:
+        """Tell what is known of a key; one that is not known is under way from now on."""
+        window = self._window
+        if window is None:
+            return Knowledge.NEW
+        if key in self._under_way:
+            return Knowledge.UNDER_WAY
+        # Kept at once, so that one look-up serves both; `confirm` has nothing more to do.
+        knowledge = window.admit(key)
+        if knowledge is not Knowledge.SAME:
+            self._under_way[key] = _NOBODY
+        return knowledge
+
+    def is_known(self, key: bytes) -> bool:
+        """Tell whether the whole key is known or under way, without making it so."""
+        return self._window is not None and self._window.ask(key) is Knowledge.SAME
+
+    def join(self, key: bytes, receipt: Settleable) -> None:
+        """Let a receipt wait for a key that is under way."""
+        self._under_way[key] = [*self._under_way[key], receipt]
+
+    def confirm(self, keys: Iterable[bytes]) -> list[Settleable]:
+        """Make keys known: Kafka has them; return the receipts that waited for them."""
+        joined: list[Settleable] = []
+        under_way = self._under_way
+        for key in keys:
+            waiting = under_way.pop(key, _NOBODY)
+            if waiting:
+                joined += waiting
+        return joined
+
+    def abandon(self, key: bytes) -> Sequence[Settleable]:
+        """Make a key new again, since no record of it will be; return who waited for it."""
+        waiting = self._under_way.pop(key, _NOBODY)
+        if self._window is not None:
+            self._window.forget(key)
+        return waiting
+
+    def rename(self, old: bytes, new: bytes, *, now_s: float) -> None:
+        """Let a dead letter take the place of a record that Kafka refused, and its followers."""
+        if self._window is None:
+            return
+        waiting = self.abandon(old)
+        if new not in self._under_way:
+            self._window.note((new,), now_s)
+        self._under_way[new] = [*self._under_way.get(new, _NOBODY), *waiting]
+
+    def recall(self, keys: Sequence[bytes], at_s: float) -> None:
+        """Fill the window with keys that Kafka was found to have, oldest first."""
+        if self._window is not None:
+            self._window.note(keys, at_s)
+
+    def window_seconds(self, now_s: float) -> float:
+        """Tell how far back duplicates are recognised."""
+        return 0.0 if self._window is None else self._window.seconds(now_s)
+
+    def count_joined(self) -> int:
+        """Count the receipts that wait for a key under way."""
+        return sum(map(len, self._under_way.values()))

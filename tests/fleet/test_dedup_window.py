@@ -1,0 +1,142 @@
+"""The window of keys against a plain dictionary."""
+
+from collections import OrderedDict
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from bridge.fleet.dedup_window import DedupWindow, Kind, Knowledge, compact
+
+
+def key(number: int, content: int = 0) -> bytes:
+    """Make keys that share few buckets, so that neighbours in one are tested."""
+    return bytes([number % 3, 0]) + number.to_bytes(6, "big") + content.to_bytes(8, "big")
+
+
+def window(*, ttl_s: float = 1e9, keys_max: int = 1_000, keys_min: int = 0) -> DedupWindow:
+    return DedupWindow(ttl_s=ttl_s, keys_max=keys_max, keys_min=keys_min)
+
+
+def known(found: DedupWindow, numbers: range) -> list[int]:
+    return [number for number in numbers if found.ask(key(number)) is Knowledge.SAME]
+
+
+def test_a_noted_key_is_the_same_and_its_id_with_other_content_is_told_apart() -> None:
+    found = window()
+
+    found.note([key(1, content=7)], 0.0)
+
+    assert Knowledge.SAME is found.ask(key(1, content=7))
+    assert Knowledge.OTHER_CONTENT is found.ask(key(1, content=8))
+    assert Knowledge.NEW is found.ask(key(2, content=7))
+
+
+def test_a_key_that_stands_across_two_others_is_not_found() -> None:
+    found = window()
+    bucket = bytes(2)
+    found.note([bucket + b"\0" * 6 + b"\0\0\0\0\0\0\0\1", bucket + b"\1" * 14], 0.0)
+
+    assert Knowledge.NEW is found.ask(bucket + b"\0\0\0\0\0\1" + b"\0\0" + b"\1" * 6)
+
+
+def test_at_its_bound_the_oldest_keys_go_first() -> None:
+    found = window(keys_max=10)
+
+    for number in range(25):
+        found.note([key(number)], float(number))
+
+    assert list(range(15, 25)) == known(found, range(25))
+    assert 10 == len(found)
+
+
+def test_keys_older_than_the_time_to_live_go_but_never_the_last_so_many() -> None:
+    found = window(ttl_s=10.0, keys_min=5)
+
+    for number in range(8):
+        found.note([key(number)], float(number))
+    found.note([key(8)], 100.0)
+
+    assert [4, 5, 6, 7, 8] == known(found, range(9))
+
+
+def test_a_forgotten_key_is_new_again_and_its_neighbours_stay() -> None:
+    found = window(keys_max=6)
+    found.note([key(number) for number in range(1, 7)], 0.0)
+
+    found.forget(key(3))
+
+    assert [1, 2, 4, 5, 6] == known(found, range(1, 7))
+    found.note([key(number) for number in range(7, 10)], 5.0)
+    assert [4, 5, 6, 7, 8, 9] == known(found, range(1, 10))
+
+
+def test_a_dump_gives_the_keys_in_their_order() -> None:
+    found = window(keys_max=4)
+    for number in range(6):
+        found.note([key(number)], float(2 * number))
+
+    dumped = [
+        (at_s, keys[i : i + 16]) for at_s, keys in found.dump() for i in range(0, len(keys), 16)
+    ]
+
+    assert [(float(2 * number), key(number)) for number in range(2, 6)] == dumped
+
+
+class Model:
+    """The same with an ordered dictionary; keys of one second go together."""
+
+    def __init__(self, keys_max: int) -> None:
+        self.keys: OrderedDict[bytes, None] = OrderedDict()
+        self.keys_max = keys_max
+
+    def note(self, each: bytes) -> None:
+        self.keys[each] = None
+        while len(self.keys) > self.keys_max:
+            self.keys.popitem(last=False)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 2)), max_size=200))
+@settings(deadline=None)
+def test_the_window_knows_what_a_dictionary_would_know(steps: list[tuple[int, int]]) -> None:
+    found, model = window(keys_max=20), Model(20)
+
+    for at, (number, content) in enumerate(steps):
+        each = key(number, content)
+        is_known = found.ask(each) is Knowledge.SAME
+        assert (each in model.keys) == is_known
+        if not is_known:
+            found.note([each], float(at))
+            model.note(each)
+
+    assert len(model.keys) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same_id"),
+    [
+        (b"dev:t1:0123456789abcdef", b"dev:t1:0123456789abcdef", True),
+        (b"dev:t1:0123456789abcdef", b"dev:t1:fedcba9876543210", True),
+        (b"dev:t1:0123456789abcdef", b"dev:t2:0123456789abcdef", False),
+        (b"dev::0123456789abcdef", b"dev::fedcba9876543210", False),
+        (b"::0123456789abcdef", b"::fedcba9876543210", False),
+    ],
+)
+def test_keys_share_their_first_half_if_they_name_the_same_device_and_id(
+    one: bytes, other: bytes, *, is_same_id: bool
+) -> None:
+    first, second = compact(one, Kind.TELEMETRY), compact(other, Kind.TELEMETRY)
+
+    assert is_same_id == (first[:8] == second[:8])
+    assert (one == other) == (first == second)
+
+
+def test_what_is_known_as_a_dead_letter_is_not_known_as_telemetry() -> None:
+    header = b"dev:t1:0123456789abcdef"
+
+    assert compact(header, Kind.TELEMETRY) != compact(header, Kind.DEAD_LETTER)
+
+
+@pytest.mark.parametrize("header", [b"", b"dev:t:xyz", b"dev:t:0123", b"no colon"])
+def test_a_header_that_is_not_ours_is_refused(header: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  fromhex has many texts
+        compact(header, Kind.TELEMETRY)
