@@ -173,22 +173,36 @@ class KafkaClient:
         key: bytes | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Produce these values in order and wait for every delivery report."""
-        failures: list[KafkaError] = []
+        """Produce these values in order and wait for every delivery report.
 
-        def on_delivery(error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                failures.append(error)
-
+        A broker that has just become the leader may not know the topic for a moment: what it
+        refused for that is produced again.
+        """
+        ends_at = time.monotonic() + _REQUEST_TIMEOUT_S
         # In order by one request at a time: a first producer id costs up to 1 s.
         producer = Producer({**self._properties(), "acks": "all", "max.in.flight": 1})
-        for value in values:
-            producer.produce(
-                topic, value=value, key=key, headers=list(headers), on_delivery=on_delivery
-            )
-            producer.poll(0)
-        left = producer.flush(_REQUEST_TIMEOUT_S)
-        assert (0, []) == (left, failures), f"produce to {topic}: {left} left, {failures}"
+        owed = list(values)
+        while owed:
+            refused: list[tuple[bytes | None, KafkaError]] = []
+
+            def on_delivery(
+                error: KafkaError | None,
+                message: Message,
+                into: list[tuple[bytes | None, KafkaError]] = refused,
+            ) -> None:
+                if error is not None:
+                    into.append((message.value(), error))
+
+            for value in owed:
+                producer.produce(
+                    topic, value=value, key=key, headers=list(headers), on_delivery=on_delivery
+                )
+                producer.poll(0)
+            left = producer.flush(_REQUEST_TIMEOUT_S)
+            lasting = [error for _, error in refused if error.code() not in _PASSING]
+            is_over = bool(lasting) or left > 0 or time.monotonic() >= ends_at
+            assert not (refused and is_over), f"produce to {topic}: {left} left, {refused}"
+            owed = [value for value, _ in refused]
 
     def consume_all(
         self, topic: str, *, until: Until = None, deadline_s: float = 60.0
