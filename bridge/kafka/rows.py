@@ -1,0 +1,98 @@
+"""A record as the bytes of a spool row, and back.
+
+The codec stands on this side because the spool knows no records. The first byte is the version of
+the layout; a layout is never changed, only followed by the next one, so that a newer bridge drains
+what an older one left. Of the time of receipt the wall clock is kept: the monotonic clock of
+another process means nothing, so a record read back carries the `monotonic_s` of its reader, and
+its age in this process counts from there.
+"""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from bridge.kafka.record import DeadLetter, Headers, Instant, Kept, Record
+
+VERSION: Final = 1
+
+
+class _Layout1(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Positions in a row of version 1; fields may be added at the end, with a default."""
+
+    kafka_topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+    received_us: int
+    mqtt_topic: str
+    payload: bytes | None
+    """Absent where it equals the value: a dead letter, an opaque message."""
+    content_type: str | None
+    dead_letter: tuple[str, str, str, str, str, str] | None
+    is_flagged: bool
+
+
+class RowError(Exception):
+    """The bytes are no row that this version reads."""
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(_Layout1)
+
+
+def to_row(record: Record) -> bytes:
+    """Write a record as bytes."""
+    origin = record.origin
+    letter = record.dead_letter
+    layout = _Layout1(
+        record.kafka_topic,
+        record.key,
+        record.value,
+        record.headers,
+        record.received.unix_us,
+        origin.topic,
+        None if origin.payload == record.value else origin.payload,
+        origin.content_type,
+        None if letter is None else msgspec.structs.astuple(letter),
+        record.is_flagged,
+    )
+    return bytes((VERSION,)) + _ENCODER.encode(layout)
+
+
+def from_row(row: bytes, *, dedup_key: bytes, monotonic_s: float) -> Record:
+    """Read a record back; its `dedup_key` stands beside the row, where `Store.scan` finds it.
+
+    Raises:
+        RowError: The row is of a version unknown here, or damaged.
+    """
+    if row[:1] != bytes((VERSION,)):
+        raise RowError(f"row has version {row[0] if row else 'none'}, known is {VERSION}")
+    try:
+        layout = _DECODER.decode(memoryview(row)[1:])
+    except msgspec.MsgspecError as error:
+        raise RowError(f"row cannot be read: {error}") from error
+    payload = layout.value if layout.payload is None else layout.payload
+    letter = layout.dead_letter
+    return Record(
+        layout.kafka_topic,
+        layout.key,
+        layout.value,
+        layout.headers,
+        Instant(layout.received_us, monotonic_s, _rfc3339(layout.received_us)),
+        Kept(layout.mqtt_topic, payload, layout.content_type),
+        None if letter is None else DeadLetter(*letter),
+        layout.is_flagged,
+        dedup_key,
+    )
+
+
+def _rfc3339(unix_us: int) -> str:
+    seconds, microseconds = divmod(unix_us, 1_000_000)
+    return f"{_whole_second(seconds)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=64)  # Rows stand in the order of their receipt: 2 us a record less.
+def _whole_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -1,0 +1,300 @@
+"""The spool on disk: records that are acknowledged and not yet in Kafka.
+
+One SQLite file in WAL mode with `synchronous=FULL`: `write` returns after the fdatasync of its
+commit, so a PUBACK may follow it. One process owns the directory, by a lock on a file beside the
+database; the database names its format and its client id, so that a spool is never drained into
+the topics of another instance. All calls block and none may overlap another: the runtime makes
+them one after the other, off the event loop.
+
+The sequence of a row is the number of its Kafka topic above `TOPIC_SHIFT` and a counter below, so
+the rows of one topic lie together, in order, and no index has to be kept for reading them.
+"""
+
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from bridge.errors import BridgeError, ConfigError
+from bridge.spool import schema
+from bridge.spool.lock import lock
+from bridge.spool.row import Row, Scanned, Writable
+
+TOPIC_SHIFT: Final = 44
+"""Leaves 1.7e13 rows to a topic and half a million topics to a spool."""
+CACHE_KIB: Final = 8_192
+"""What SQLite may keep of the file in memory."""
+WAL_BYTES_MAX: Final = 16_777_216
+"""A longer write-ahead log (one large transaction) is cut back at the next checkpoint."""
+SCAN_ROWS: Final = 10_000
+_BYTES: Final = "length(key) + length(identity) + length(record)"
+
+
+class SpoolFullError(BridgeError):
+    """The live rows would pass `bytes_max`; nothing of the transaction was written."""
+
+
+class SpoolFailedError(BridgeError):
+    """The disk is full or failing; nothing of the transaction was written."""
+
+
+class Store:
+    """The rows of each Kafka topic, in the order in which they were acknowledged.
+
+    `live_bytes` counts what is owed, not the size of the file: SQLite reuses the pages of removed
+    rows, so the file stays near its highest mark.
+    """
+
+    def __init__(self, directory: Path, *, client_id: str, bytes_max: int) -> None:
+        """Open or create the spool.
+
+        Raises:
+            ConfigError: Locked by another process, of another client id, of a newer format, or the
+                directory cannot be used. The spool is left as it is.
+        """
+        self.live_rows = 0
+        self.live_bytes = 0
+        self.set_aside: Path | None = None
+        """Where a corrupt database was moved to, if it was; the reason is in `corruption`."""
+        self.corruption = ""
+        self.path = directory / "spool.sqlite3"
+        self._bytes_max = bytes_max
+        self._lock = lock(directory)
+        try:
+            self._database = self._open_or_set_aside(client_id)
+            self._topics: dict[str, int] = dict(
+                self._database.execute("SELECT name, id FROM topic")
+            )
+            self._next = {name: self._first_free(number) for name, number in self._topics.items()}
+            _sync_directory(directory)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open_or_set_aside(self, client_id: str) -> sqlite3.Connection:
+        try:
+            return self._open(client_id)
+        except sqlite3.OperationalError as error:
+            raise ConfigError([f'spool "{self.path}" cannot be opened: {error}']) from error
+        except sqlite3.DatabaseError as error:
+            self.corruption = str(error)
+            self.set_aside = self._move_aside()
+        return self._open(client_id)
+
+    def _open(self, client_id: str) -> sqlite3.Connection:
+        schema.judge(self.path, client_id)
+        database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        try:
+            database.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=FULL")
+            database.execute(f"PRAGMA journal_size_limit={WAL_BYTES_MAX}")
+            schema.prepare(database, client_id, topic_shift=TOPIC_SHIFT)
+            totals = schema.mark_in_use(database)
+            self.live_rows, self.live_bytes = totals or self._check_and_count(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @staticmethod
+    def _check_and_count(database: sqlite3.Connection) -> tuple[int, int]:
+        """Look at every page after an unclean end; a clean one left its totals instead."""
+        (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        rows, live_bytes = database.execute(
+            f"SELECT count(*), coalesce(sum({_BYTES}), 0) FROM row"  # noqa: S608  a constant
+        ).fetchone()
+        return int(rows), int(live_bytes)
+
+    def _move_aside(self) -> Path:
+        number = 1
+        while (target := self.path.with_name(f"spool.corrupt-{number}.sqlite3")).exists():
+            number += 1
+        for suffix in ("-wal", "-shm", ""):
+            source = self.path.with_name(self.path.name + suffix)
+            if source.exists():
+                source.rename(target.with_name(target.name + suffix))
+        return target
+
+    def _first_free(self, number: int) -> int:
+        (last,) = self._database.execute(
+            "SELECT max(sequence) FROM row WHERE sequence BETWEEN ? AND ?", _range_of(number)
+        ).fetchone()
+        return 1 + (_range_of(number)[0] if last is None else int(last))
+
+    # ------------------------------------------------------------------ rows in, rows out
+
+    def write(
+        self, rows: Sequence[Writable], removed: Sequence[int] = (), *, may_exceed: bool = False
+    ) -> list[int]:
+        """Add rows and remove others in one transaction; return the sequences of the new ones.
+
+        Raises:
+            SpoolFullError: `bytes_max` would be passed, and `may_exceed` does not allow it.
+            SpoolFailedError: The disk is full or failing.
+        """
+        added = sum(len(each.key) + len(each.identity) + len(each.record) for each in rows)
+        if rows and not may_exceed and self.live_bytes + added > self._bytes_max:
+            raise SpoolFullError(
+                f"spool has {self.live_bytes} bytes, {added} more would pass spool.bytes_max"
+                f" ({self._bytes_max})"
+            )
+        database = self._database
+        topics, following = self._topics.copy(), self._next.copy()
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            sequences = self._insert(rows, topics, following)
+            gone_rows, gone_bytes = self._remove(removed)
+            database.execute("COMMIT")
+        except sqlite3.Error as error:
+            _roll_back(database)
+            raise SpoolFailedError(f'spool "{self.path}" cannot be written: {error}') from error
+        self._topics, self._next = topics, following
+        self.live_rows += len(rows) - gone_rows
+        self.live_bytes += added - gone_bytes
+        return sequences
+
+    def _insert(
+        self, rows: Sequence[Writable], topics: dict[str, int], following: dict[str, int]
+    ) -> list[int]:
+        sequences: list[int] = []
+        for each in rows:
+            name = each.kafka_topic
+            if name not in topics:
+                topics[name] = max(topics.values(), default=0) + 1
+                following[name] = _range_of(topics[name])[0] + 1
+                self._database.execute("INSERT INTO topic VALUES (?, ?)", (topics[name], name))
+            sequences.append(following[name])
+            following[name] += 1
+        self._database.executemany(
+            "INSERT INTO row VALUES (?, ?, ?, ?)",
+            (
+                (sequence, each.key, each.identity, each.record)
+                for sequence, each in zip(sequences, rows, strict=True)
+            ),
+        )
+        return sequences
+
+    def _remove(self, sequences: Sequence[int]) -> tuple[int, int]:
+        gone_rows = gone_bytes = 0
+        for first, last in _runs(sequences):
+            (run_bytes,) = self._database.execute(
+                f"SELECT sum({_BYTES}) FROM row WHERE sequence BETWEEN ? AND ?",  # noqa: S608
+                (first, last),
+            ).fetchone()
+            cursor = self._database.execute(
+                "DELETE FROM row WHERE sequence BETWEEN ? AND ?", (first, last)
+            )
+            gone_rows += cursor.rowcount
+            gone_bytes += run_bytes or 0
+        return gone_rows, gone_bytes
+
+    def read(
+        self, kafka_topic: str, *, after: int, rows_max: int, bytes_max: int
+    ) -> tuple[list[Row], bool]:
+        """Read the oldest rows of a topic beyond a sequence; tell whether these were the last.
+
+        At least one row is read, if there is one, however large it is.
+
+        Raises:
+            SpoolFailedError: The disk cannot be read.
+        """
+        number = self._topics.get(kafka_topic)
+        if number is None:
+            return [], True
+        first, last = _range_of(number)
+        rows: list[Row] = []
+        read_bytes = 0
+        try:
+            cursor = self._database.execute(
+                "SELECT sequence, key, identity, record FROM row"
+                " WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?",
+                (max(first, after), last, rows_max),
+            )
+            for sequence, key, identity, record in cursor:
+                rows.append(Row(sequence, key, identity, record))
+                read_bytes += len(record)
+                if read_bytes >= bytes_max:
+                    break
+            cursor.close()  # A reader left open would keep the log from being reused.
+        except sqlite3.Error as error:
+            raise SpoolFailedError(f'spool "{self.path}" cannot be read: {error}') from error
+        return rows, len(rows) < rows_max and read_bytes < bytes_max
+
+    def scan(self) -> Iterator[Scanned]:
+        """Give every row without its record, topic by topic, in order.
+
+        Raises:
+            SpoolFailedError: The disk cannot be read.
+        """
+        for name, number in self._topics.items():
+            after, last = _range_of(number)
+            try:
+                while found := self._database.execute(
+                    "SELECT sequence, key, identity FROM row"
+                    " WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?",
+                    (after, last, SCAN_ROWS),
+                ).fetchall():
+                    after = found[-1][0]
+                    for sequence, key, identity in found:
+                        yield Scanned(sequence, name, key, identity)
+            except sqlite3.Error as error:
+                raise SpoolFailedError(f'spool "{self.path}" cannot be read: {error}') from error
+
+    def count_by_topic(self) -> dict[str, int]:
+        """Count the rows of each topic that has any."""
+        counts: dict[str, int] = defaultdict(int)
+        for name, number in self._topics.items():
+            (rows,) = self._database.execute(
+                "SELECT count(*) FROM row WHERE sequence BETWEEN ? AND ?", _range_of(number)
+            ).fetchone()
+            if rows:
+                counts[name] = rows
+        return dict(counts)
+
+    def close(self) -> None:
+        """Note that the end was clean, close the database and let the lock go."""
+        try:
+            schema.mark_clean(self._database, self.live_rows, self.live_bytes)
+        except sqlite3.Error:
+            pass  # The next start looks at every page, as after a crash.
+        finally:
+            self._database.close()
+            owned, self._lock = self._lock, -1
+            os.close(owned)
+
+
+def _range_of(number: int) -> tuple[int, int]:
+    """Give the sequences of a topic: none is the first, all are up to the last."""
+    return number << TOPIC_SHIFT, ((number + 1) << TOPIC_SHIFT) - 1
+
+
+def _runs(sequences: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Join neighbours: most of what is confirmed together was written together."""
+    ordered = sorted(sequences)
+    first = last = ordered[0] if ordered else 0
+    for sequence in ordered[1:]:
+        if sequence != last + 1:
+            yield first, last
+            first = sequence
+        last = sequence
+    if ordered:
+        yield first, last
+
+
+def _roll_back(database: sqlite3.Connection) -> None:
+    """End the transaction, unless SQLite did so by itself, as it does when the disk is full."""
+    if database.in_transaction:
+        database.execute("ROLLBACK")
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

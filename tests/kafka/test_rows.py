@@ -1,0 +1,85 @@
+"""A record survives the way into a spool row and back."""
+
+import msgspec
+import pytest
+from hypothesis import given, strategies as st
+
+from bridge.kafka.record import DeadLetter, Instant, Kept, Record
+from bridge.kafka.rows import VERSION, RowError, from_row, to_row
+
+RECEIVED = Instant(1_760_000_000_123_456, 99.0, "2025-10-09T08:53:20.123456Z")
+
+texts = st.text(max_size=20)
+payloads = st.binary(max_size=50)
+letters = st.builds(DeadLetter, texts, texts, texts, texts, texts, texts)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Record:
+    value = draw(payloads)
+    payload = draw(st.one_of(st.just(value), payloads))
+    return Record(
+        draw(texts),
+        draw(payloads),
+        value,
+        draw(st.lists(st.tuples(texts, payloads), max_size=4)),
+        RECEIVED,
+        Kept(draw(texts), payload, draw(st.none() | texts)),
+        draw(st.none() | letters),
+        draw(st.booleans()),
+        draw(payloads),
+    )
+
+
+def plain(record: Record) -> object:
+    return msgspec.to_builtins(record)
+
+
+@given(records())
+def test_a_record_comes_back_as_it_was_but_for_the_monotonic_clock(record: Record) -> None:
+    back = from_row(to_row(record), dedup_key=record.dedup_key, monotonic_s=7.0)
+
+    received = msgspec.structs.replace(RECEIVED, monotonic_s=7.0)
+    assert plain(msgspec.structs.replace(record, received=received)) == plain(back)
+
+
+def test_the_payload_is_not_stored_twice_where_it_is_the_value() -> None:
+    value = b"x" * 1_000
+    record = Record("t", b"k", value, [], RECEIVED, Kept("m", value, None))
+
+    assert len(to_row(record)) < 1_100
+    assert value == from_row(to_row(record), dedup_key=b"", monotonic_s=0.0).origin.payload
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b"", "row has version none, known is 1"),
+        (bytes((VERSION + 1,)) + b"\x90", "row has version 2, known is 1"),
+        (bytes((VERSION,)) + b"\x91", "row cannot be read: "),
+        (bytes((VERSION,)) + b"\x90", "row cannot be read: "),
+    ],
+    ids=["empty", "newer", "cut short", "too few fields"],
+)
+def test_a_row_that_cannot_be_read_says_why(row: bytes, reason: str) -> None:
+    with pytest.raises(RowError, match=reason):
+        from_row(row, dedup_key=b"", monotonic_s=0.0)
+
+
+def test_a_row_written_by_version_1_is_read_for_ever() -> None:
+    row = bytes.fromhex(
+        "019aa174c4016bc40276319192a168c40178cf000640b5eecfe240a56465762f61c4027031c0c0c2"
+    )
+    record = from_row(row, dedup_key=b"", monotonic_s=0.0)
+
+    assert ("t", b"k", b"v1", [("h", b"x")]) == (
+        record.kafka_topic,
+        record.key,
+        record.value,
+        record.headers,
+    )
+    assert ("dev/a", b"p1", None) == (
+        record.origin.topic,
+        record.origin.payload,
+        record.origin.content_type,
+    )
