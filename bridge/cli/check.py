@@ -1,14 +1,30 @@
-"""`check`: the configuration, every error at once."""
+"""`check`: the configuration, every error at once; `--live`: the promise, on the real brokers."""
 
 import argparse
+import json
 import os
+import secrets as chance
 import sys
+from collections.abc import Mapping
 
 from bridge.cli.arguments import add_config, load_from, print_warnings
+from bridge.config import secrets
 from bridge.config.paths import quoted
 from bridge.config.sections import BridgeConfig
-from bridge.errors import ExitCode
-from bridge.runtime.kafka_producer import kafka_properties, try_properties
+from bridge.errors import ExitCode, UsageError
+from bridge.runtime.kafka_producer import Properties, kafka_properties, try_properties
+
+LISTEN_S = 2.0
+LISTEN_MAX_S = 3_600.0
+FILL_MAX = 10_000_000
+NONCE_BYTES = 8
+
+LIVE = """\
+--live proves, point by point, what the promise rests on, and names the first thing that would lose
+data, with its remedy. It is harmless on a running system: it has MQTT sessions of its own, which it
+removes, produces no record, and never connects as mqtt.client_id while the bridge may be running.
+Exit 0: nothing found that would lose data; what is `not proven` could not be looked at.
+"""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -16,20 +32,112 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "check",
         help="check the configuration, every error at once",
-        description="Check the configuration without connecting anywhere: every error at once,"
-        " each with its place and a remedy; exit 0 if `run` would take it, else 78.",
+        description="Check the configuration, without --live connecting nowhere: every error at"
+        " once, each with its place and a remedy; exit 0 if `run` would take it, else 78.\n\n"
+        + LIVE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_config(parser)
+    parser.add_argument("--live", action="store_true", help="prove the promise on the real brokers")
+    live = parser.add_argument_group("with --live")
+    live.add_argument(
+        "--fill",
+        metavar="N",
+        nargs="?",
+        const=0,
+        type=_messages,
+        help="also prove that the MQTT broker's queue holds N messages, on a session of its own"
+        " (mqtt.broker_queue_messages, else 10000); it takes their room there for the time",
+    )
+    live.add_argument(
+        "--exclusive",
+        action="store_true",
+        help="the bridge is stopped: use its own client id and session",
+    )
+    live.add_argument(
+        "--listen",
+        metavar="SECONDS",
+        type=_seconds,
+        default=LISTEN_S,
+        help="how long to wait for a message through each filter (%(default)s)",
+    )
+    live.add_argument("--json", action="store_true", help="write the points as JSON")
     parser.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check, and say what the configuration would do."""
+    if not arguments.live:
+        asked = {
+            "--fill": arguments.fill is not None,
+            "--exclusive": arguments.exclusive,
+            "--json": arguments.json,
+        }
+        for option, is_asked in asked.items():
+            if is_asked:
+                raise UsageError(f"{option} goes with --live")
     loaded = load_from(arguments)
-    try_properties(kafka_properties(loaded.config, os.environ))
+    properties = kafka_properties(loaded.config, os.environ)
+    try_properties(properties)
     print_warnings(loaded.warnings)
-    sys.stdout.write("\n".join(_summarise(loaded.config, arguments)) + "\n")
-    return ExitCode.OK
+    if not arguments.json:
+        sys.stdout.write("\n".join(_summarise(loaded.config, arguments)) + "\n")
+        sys.stdout.flush()
+    if not arguments.live:
+        return ExitCode.OK
+    return _execute_live(arguments, loaded.config, properties, os.environ)
+
+
+def _execute_live(
+    arguments: argparse.Namespace,
+    config: BridgeConfig,
+    properties: Properties,
+    environment: Mapping[str, str],
+) -> int:
+    # Only here: what talks to brokers is slow to import.
+    from bridge.runtime.live_check import points  # noqa: PLC0415
+    from bridge.runtime.live_check.looking import look  # noqa: PLC0415
+    from bridge.runtime.live_check.wanted import Wishes  # noqa: PLC0415
+
+    password = config.mqtt.password
+    wishes = Wishes(
+        nonce=chance.token_hex(NONCE_BYTES),
+        is_exclusive=arguments.exclusive,
+        is_fill=arguments.fill is not None,
+        fill_messages=arguments.fill or 0,
+        listen_s=arguments.listen,
+    )
+    found = look(
+        config,
+        wishes,
+        mqtt_password=None if password is None else secrets.read(password, environment),
+        kafka_properties=properties,
+        environment=environment,
+    )
+    if arguments.json:
+        tree = {"nonce": wishes.nonce, **points.as_tree(found)}
+        sys.stdout.write(json.dumps(tree, indent=2) + "\n")
+    else:
+        sys.stdout.write("\n".join(["", *points.as_lines(found)]) + "\n")
+    return points.exit_code(found)
+
+
+def _messages(text: str) -> int:
+    return int(_number(text, 1, FILL_MAX))
+
+
+def _seconds(text: str) -> float:
+    return _number(text, 0, LISTEN_MAX_S)
+
+
+def _number(text: str, low: float, high: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not low <= number <= high:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not between {low:g} and {high:g}")
+    return number
 
 
 def _summarise(config: BridgeConfig, arguments: argparse.Namespace) -> list[str]:

@@ -14,6 +14,7 @@ from bridge.config.sections import BridgeConfig, MqttSection, Route, Secret
 MQTT_TOPIC_BYTES_MAX = 65_535
 KAFKA_TOPIC_CHARACTERS_MAX = 249
 MQTT_TLS_PORT = 8883
+DEVICE_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _KAFKA_TOPIC_CHARACTERS = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 )
@@ -22,10 +23,12 @@ _KAFKA_TOPIC_CHARACTERS = frozenset(
 def check(config: BridgeConfig) -> Iterator[Problem]:
     """Yield everything that is wrong or doubtful in the configuration itself."""
     yield from _check_mqtt(config.mqtt)
+    yield from _check_canary(config.mqtt)
     yield from _check_secrets(config)
     yield from _check_routes(config)
     yield from _check_route_pairs(config.route)
     yield from _check_dead_letter(config)
+    yield from _check_gaps(config)
     try:
         host_and_port(config.ops.listen, port_min=0)
     except ValueError as error:
@@ -121,6 +124,16 @@ def _check_mqtt(mqtt: MqttSection) -> Iterator[Problem]:
                 f" come together: write {lack}, or remove {have}",
                 also=(("mqtt", "tls", lack),),
             )
+
+
+def _check_canary(mqtt: MqttSection) -> Iterator[Problem]:
+    strange = sorted(set(mqtt.canary_device_id) - DEVICE_ID_CHARACTERS)
+    if strange:
+        yield Problem(
+            ("mqtt", "canary_device_id"),
+            f"{quoted(mqtt.canary_device_id)} is no device id because of {quoted(strange[0])};"
+            " it is written with A-Z a-z 0-9 _ -",
+        )
 
 
 def _check_plain_mqtt(mqtt: MqttSection) -> Iterator[Problem]:
@@ -224,4 +237,24 @@ def _check_dead_letter(config: BridgeConfig) -> Iterator[Problem]:
                 f"{quoted(kafka_topic)} is the Kafka topic of route[{index}] too, so telemetry and"
                 " dead letters could not be told apart; give one of them another topic",
                 also=(("route", index, "kafka_topic"),),
+            )
+
+
+def _check_gaps(config: BridgeConfig) -> Iterator[Problem]:
+    path = ("gaps", "kafka_topic")
+    kafka_topic = config.gaps.kafka_topic
+    if problem := kafka_topic_problem(kafka_topic):
+        yield Problem(path, f"{quoted(kafka_topic)} {problem}")
+    others: list[tuple[KeyPath, str, str]] = [
+        (("route", index, "kafka_topic"), f"route[{index}]", route.kafka_topic)
+        for index, route in enumerate(config.route)
+    ]
+    letters = config.dead_letter.kafka_topic
+    for other, name, taken in (*others, (("dead_letter", "kafka_topic"), "dead_letter", letters)):
+        if taken == kafka_topic:
+            yield Problem(
+                path,
+                f"{quoted(kafka_topic)} is the Kafka topic of {name} too, so gap records would lie"
+                " among its records; give one of them another topic",
+                also=(other,),
             )

@@ -69,6 +69,8 @@ class MqttSection(Section, frozen=True):
     """A larger PUBLISH becomes a dead letter of its first 64 KiB; it never disconnects."""
     keep_alive_s: Annotated[int, Meta(ge=1, le=65_535)] = 30
     """Keep Alive asked for; the MQTT broker may impose its own."""
+    canary_device_id: Annotated[str, Meta(max_length=64)] = ""
+    """Set: a message in its name through each filter, once a minute, proves that reading works."""
     tls: MqttTls | None = None
     """TLS settings; `{}` uses the trust store of the system, absent means plain TCP."""
 
@@ -121,6 +123,13 @@ class ValidationSection(Section, frozen=True):
     """How old a device's timestamp may be."""
 
 
+class GapsSection(Section, frozen=True):
+    """Where it is told that messages may be missing."""
+
+    kafka_topic: NonEmpty = "bridge-gaps"
+    """Kafka topic of the gap records; where it cannot be written, nothing else waits for it."""
+
+
 class OpsSection(Section, frozen=True):
     """Health and metrics over HTTP."""
 
@@ -161,6 +170,7 @@ class BridgeConfig(Section, frozen=True):
     route: Annotated[tuple[Route, ...], Meta(min_length=1)] = (Route(),)
     dead_letter: DeadLetterSection = DeadLetterSection()
     validation: ValidationSection = ValidationSection()
+    gaps: GapsSection = GapsSection()
     dedup: DedupSection = DedupSection()
     ops: OpsSection = OpsSection()
     log: LogSection = LogSection()

@@ -424,6 +424,14 @@ def encode_subscribe(packet_id: int, topic_filters: list[str]) -> bytes:
     ).write()
 
 
+def encode_subscribe_best_effort(packet_id: int, mqtt_topic: str) -> bytes:
+    """Encode SUBSCRIBE at QoS 0 for one retained value, which is to come each time."""
+    wanted = mqtt5.TopicFilter(
+        mqtt_topic, max_qos=mqtt5.QoS.AT_MOST_ONCE, retain_handling=mqtt5.RetainHandling.SEND_ALWAYS
+    )
+    return mqtt5.SubscribePacket(packet_id, [wanted]).write()
+
+
 def encode_publish(topic: str, payload: bytes, *, packet_id: int | None, retain: bool) -> bytes:
     """Encode a PUBLISH of our own, QoS 1 with a packet id, else QoS 0."""
     qos = mqtt5.QoS.AT_MOST_ONCE if packet_id is None else mqtt5.QoS.AT_LEAST_ONCE

@@ -24,7 +24,7 @@ class Connected(Struct, frozen=True):
 
     session_present: bool
     is_session_lost: bool
-    """This process had a session there, and the broker no longer knows it."""
+    """A session should be there, of this process or one before it, and the broker has none."""
     keep_alive_s: int
     findings: tuple[Finding, ...]
 
@@ -89,6 +89,53 @@ class TimedOut(Struct, frozen=True):
     after_s: float
 
 
+class BrokerDropsReported(Struct, frozen=True):
+    """The broker said how many messages it has dropped since its start, for all clients."""
+
+    count: int
+
+
+class BrokerDropsUnreadable(Struct, frozen=True):
+    """The broker does not let us read its count of dropped messages."""
+
+    reason: str
+
+
+class CanariesTaken(Struct, frozen=True):
+    """So many canaries of ours, fresh or old, came and were swallowed."""
+
+    packets: int
+    pubacks: int
+    """PUBACKs that left at once because nothing older was owed one."""
+
+
+class CanaryReturned(Struct, frozen=True):
+    """A canary came back on the connection that it was sent on: this filter may be read."""
+
+    topic_filter: str
+    after_s: float | None
+    """Since it was sent; None where a later one is out already."""
+    is_recovered: bool
+    """Reading was suspected to be forbidden until now."""
+
+
+class CanaryMissed(Struct, frozen=True):
+    """A canary did not come back, and nothing excuses it."""
+
+    topic_filter: str
+    waited_s: float
+    is_first: bool
+    """The one before it did come back, or there was none."""
+
+
+class CanaryRefused(Struct, frozen=True):
+    """The broker did not take a canary: nothing is known about reading."""
+
+    topic_filter: str
+    reason_code: int
+    reason: str
+
+
 Event: TypeAlias = (
     Connected
     | Refused
@@ -99,6 +146,12 @@ Event: TypeAlias = (
     | Disconnected
     | Violated
     | TimedOut
+    | BrokerDropsReported
+    | BrokerDropsUnreadable
+    | CanariesTaken
+    | CanaryReturned
+    | CanaryMissed
+    | CanaryRefused
 )
 
 ENDS_CONNECTION = (Refused, VersionRefused, Disconnected, Violated, TimedOut)

@@ -10,7 +10,8 @@ with `connect`, which drops the old ledger whole and starts a new one:
 Bytes go in through `receive_data`, facts come out as its result, bytes to write wait in
 `data_to_send`. `now` is the monotonic clock in seconds. PUBLISHes are taken from CONNACK on, since
 a resumed session delivers before our SUBSCRIBE is answered. SUBSCRIBE follows every CONNACK, also
-with Session Present, because some brokers lose subscriptions of a session they keep.
+with Session Present, because some brokers lose subscriptions of a session they keep. What is not
+telemetry (canaries, the broker's count of drops) is the part of `errands.py`.
 """
 
 import enum
@@ -21,8 +22,11 @@ import msgspec
 from bridge.errors import PeerError
 from bridge.mqtt import codec
 from bridge.mqtt.ack_ledger import AckLedger, Receipt
+from bridge.mqtt.canary import Canary
 from bridge.mqtt.connack import findings_of
+from bridge.mqtt.errands import Errands
 from bridge.mqtt.events import (
+    CanariesTaken,
     Connected,
     Disconnected,
     Event,
@@ -103,7 +107,13 @@ class Session:
     report of an older one acknowledges nothing [facts: Packet Identifiers are reused at once].
     """
 
-    def __init__(self, settings: SessionSettings) -> None:
+    def __init__(
+        self,
+        settings: SessionSettings,
+        *,
+        canary: Canary | None = None,
+        is_session_expected: bool = False,
+    ) -> None:
         self.settings = settings
         self.phase = Phase.IDLE
         self.ledger = AckLedger()
@@ -113,21 +123,24 @@ class Session:
         """False while a CONNACK property makes the promise impossible (Maximum QoS 0)."""
         self.has_acknowledged = False
         """A PUBACK was sent on this connection, or on the last one while there is none."""
+        self.last_heard: float | None = None
+        """When anything last came from the broker."""
         self._decoder = codec.Decoder(packet_bytes_max=settings.packet_bytes_max)
+        self._errands = Errands(canary)
         self._out = bytearray()
-        self._had_session = False
+        self._had_session = is_session_expected
         self._retain_available = True
         self._will_qos = 1
         self._is_retain_refused = False
         """Once 0x9A: no retain from then on, whatever a CONNACK says of it."""
-        self._is_status_owed = False
-        """Our status still awaits its PUBACK, so its Packet Identifier is in use."""
         self._keep_alive_s = float(settings.keep_alive_s)
         self._last_sent = 0.0
         self._last_received = 0.0
         self._is_ping_owed = False
         self._is_reading_paused = False
         self._is_greeting_due = False
+        self._is_leaving = False
+        """A stop has begun: nothing new is asked of the broker."""
         self._answer_due: float | None = None
         self._resubscribe_at: float | None = None
         self._asked_filters: tuple[str, ...] | None = None
@@ -152,7 +165,7 @@ class Session:
         self._answer_due = now + CONNECT_TIMEOUT_S
         self._resubscribe_at = None
         self._asked_filters = None
-        self._is_status_owed = False
+        self._errands.begin_connection()
         self._send(
             codec.encode_connect(
                 client_id=settings.client_id,
@@ -174,9 +187,11 @@ class Session:
         self._out.clear()
         self._answer_due = None
         self._resubscribe_at = None
+        self._errands.end_connection()
 
     def say_offline(self, *, now: float) -> None:
         """Publish the retained `offline`: the first word of a stop, while PUBACKs still flow."""
+        self._is_leaving = True
         if self.phase in (Phase.CONNECTED, Phase.SUBSCRIBED):
             self._publish_status(b"offline", now)
 
@@ -196,7 +211,7 @@ class Session:
 
     def receive_data(self, data: bytes, *, now: float) -> list[Event]:
         """Take bytes from the socket; return what they meant, in order."""
-        self._last_received = now
+        self._last_received = self.last_heard = now
         self._is_ping_owed = False
         decoder = self._decoder
         violation: PeerError | None = None
@@ -218,14 +233,14 @@ class Session:
                 if not closing:
                     self._receive_control(packet, events, closing, now)
         if decoder.publishes:
-            events.append(self._receive_publishes())
+            self._receive_publishes(events, now)
         if violation is not None and not closing:
             closing.append(self._violated(violation, now))
         if closing:
             events.append(closing[0])
         return events
 
-    def _receive_publishes(self) -> Received:
+    def _receive_publishes(self, events: list[Event], now: float) -> None:
         decoder = self._decoder
         packets, decoder.publishes = decoder.publishes, []
         open_receipt = self.ledger.open
@@ -233,7 +248,13 @@ class Session:
         for packet in packets:
             packet_id = packet.packet_id
             receipts.append(None if packet_id is None else open_receipt(packet_id))
-        return Received(packets, receipts)
+        received, canaries = self._errands.sift(
+            Received(packets, receipts), self.ledger, events, now
+        )
+        if canaries:  # Settled already, so nobody else sees to their PUBACKs.
+            events.append(CanariesTaken(canaries, self.acknowledge(now=now)))
+        if received.packets:
+            events.append(received)
 
     def acknowledge(self, *, now: float) -> int:
         """Put the PUBACKs that are due into the buffer; return how many."""
@@ -255,7 +276,8 @@ class Session:
     ) -> None:
         match packet:
             case codec.PubAck():
-                self._is_status_owed = False  # Nothing else of ours asks for one.
+                events += self._errands.acknowledged(packet, now)
+                self._publish_canaries(now)  # There is room for one more.
             case codec.PingResp():
                 pass  # The broker is there: nothing follows.
             case codec.ConnAck() if self.phase is Phase.CONNECTING:
@@ -272,6 +294,8 @@ class Session:
                 and len(packet.reason_codes) == len(self._asked_filters)
             ):
                 self._receive_suback(packet, self._asked_filters, events, now)
+            case codec.SubAck() if self._errands.is_drops_answer(packet):
+                events += self._errands.drops_answered(packet)
             case codec.Disconnect():
                 if int(packet.reason_code) == _RETAIN_NOT_SUPPORTED:
                     self._is_retain_refused = True
@@ -314,6 +338,7 @@ class Session:
             )
         )
         self._had_session = True
+        self._errands.accepted(packet)
         self._subscribe(list(settings.topic_filters), now)
         self._publish_status(b"online", now)
 
@@ -348,6 +373,13 @@ class Session:
             events.append(SubscribedAll(self.settings.topic_filters))
         else:
             self._resubscribe_at = now + RESUBSCRIBE_S
+        if errand := self._errands.subscribed(self.granted, now):
+            self._send(errand, now)
+        self._publish_canaries(now)
+
+    def _publish_canaries(self, now: float) -> None:
+        if not self._is_leaving and (canaries := self._errands.publish_due(now)):
+            self._send(canaries, now)
 
     def _subscribe(self, topic_filters: list[str], now: float) -> None:
         self._send(codec.encode_subscribe(_SUBSCRIBE_ID, topic_filters), now)
@@ -357,8 +389,7 @@ class Session:
 
     def _publish_status(self, payload: bytes, now: float) -> None:
         """Publish with QoS 1, but never two at once: a broker may take only one at a time."""
-        is_promised = self._will_qos > 0 and not self._is_status_owed
-        self._is_status_owed = self._is_status_owed or is_promised
+        is_promised = self._will_qos > 0 and self._errands.take_packet_id(_STATUS_ID)
         self._send(
             codec.encode_publish(
                 self.settings.status_topic,
@@ -397,6 +428,9 @@ class Session:
         due = [each for each in (answer_due, self._resubscribe_at) if each is not None]
         if self.phase is not Phase.CONNECTING:
             due.append(self._ping_due())
+            canary_due = None if self._is_leaving else self._errands.next_timer()
+            if canary_due is not None:
+                due.append(canary_due)
         return min(due, default=None)
 
     def _ping_due(self) -> float:
@@ -422,10 +456,18 @@ class Session:
         if self._resubscribe_at is not None and now >= self._resubscribe_at:
             missing = [each for each in self.settings.topic_filters if each not in self.granted]
             self._subscribe(missing, now)
-        if self.phase is Phase.CONNECTING or now < self._ping_due():
+        if self.phase is Phase.CONNECTING:
             return []
+        events: list[Event] = []
+        if not self._is_leaving:
+            # What is not acknowledged, or not read, may be what the canary waits behind.
+            is_excused = self._is_reading_paused or len(self.ledger) > 0
+            events += self._errands.judge(now, is_excused=is_excused)
+            self._publish_canaries(now)
+        if now < self._ping_due():
+            return events
         if self._is_ping_owed and not self._is_reading_paused:
-            return [TimedOut("PINGRESP", self._keep_alive_s * 1.25)]
+            return [*events, TimedOut("PINGRESP", self._keep_alive_s * 1.25)]
         self._send(codec.PINGREQ, now)
         self._is_ping_owed = not self._is_reading_paused
-        return []
+        return events

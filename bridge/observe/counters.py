@@ -58,6 +58,30 @@ class ConnectionReason(enum.StrEnum):
     """CONNACK or SUBACK said no."""
 
 
+class GapCause(enum.StrEnum):
+    """Why messages may have been lost before they reached the bridge."""
+
+    SESSION_LOST = "session_lost"
+    """The broker has no session where one should be, and nothing says why."""
+    SESSION_EXPIRED = "session_expired"
+    """We were away for longer than the session expiry that the broker granted."""
+    BROKER_RESTARTED = "broker_restarted"
+    """The session is gone, and the broker's port was closed meanwhile."""
+    BROKER_DROPPED = "broker_dropped"
+    """The broker's own count of dropped messages grew; it counts for all clients."""
+    READING_FORBIDDEN = "reading_forbidden"
+    """The subscription is granted, but the canary did not come back."""
+
+
+class CanaryOutcome(enum.StrEnum):
+    """What became of a canary."""
+
+    RETURNED = "returned"
+    MISSED = "missed"
+    REFUSED = "refused"
+    """The broker did not let us publish it."""
+
+
 class ProtocolErrorKind(enum.StrEnum):
     """How the MQTT broker broke the protocol: the reason code of our DISCONNECT."""
 
@@ -107,6 +131,12 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     mqtt_connections: dict[str, int] = msgspec.field(
         default_factory=lambda: _zeros(ConnectionReason)
     )
+    gaps: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(GapCause))
+    gap_records_dropped: int = 0
+    canaries: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(CanaryOutcome))
+    canaries_received: int = 0
+    """QoS 1 PUBLISHes too, but our own: no part of the conservation equation."""
+    broker_dropped: int = 0
     protocol_errors: dict[str, int] = msgspec.field(
         default_factory=lambda: _zeros(ProtocolErrorKind)
     )

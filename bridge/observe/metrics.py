@@ -134,6 +134,18 @@ class _BridgeCollector(Collector):
                 counters.mqtt_connections,
             ),
             (
+                "bridge_gaps",
+                "cause",
+                "Times in which messages may have been lost before they reached the bridge.",
+                counters.gaps,
+            ),
+            (
+                "bridge_canaries",
+                "outcome",
+                "Canaries by what became of them.",
+                counters.canaries,
+            ),
+            (
                 "bridge_mqtt_protocol_errors",
                 "kind",
                 "Times the MQTT broker broke the protocol.",
@@ -155,6 +167,21 @@ class _BridgeCollector(Collector):
                 counters.received_qos0,
             ),
             ("bridge_pubacks_sent", "PUBACKs sent.", counters.pubacks_sent),
+            (
+                "bridge_canaries_received",
+                "Our own canaries received and swallowed; no part of the messages received.",
+                counters.canaries_received,
+            ),
+            (
+                "bridge_mqtt_broker_dropped",
+                "Messages that the MQTT broker says it dropped, of all its clients.",
+                counters.broker_dropped,
+            ),
+            (
+                "bridge_gap_records_dropped",
+                "Gap records that waited for Kafka and went because there were too many.",
+                counters.gap_records_dropped,
+            ),
             (
                 "bridge_records_produced_again",
                 "Records handed to the producer a second time.",

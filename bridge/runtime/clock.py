@@ -11,6 +11,11 @@ def monotonic_s() -> float:
     return time.monotonic()
 
 
+def unix_s() -> float:
+    """Read the wall clock, Unix seconds: for what is written down, never for a wait."""
+    return time.time()
+
+
 def instant() -> Instant:
     """Read both clocks once, for a whole batch."""
     unix_us = time.time_ns() // 1_000

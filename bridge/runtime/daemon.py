@@ -23,7 +23,7 @@ from bridge.errors import ExitCode, UsageError
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import value_bytes_max
 from bridge.mqtt.events import Connected, Event, Received
-from bridge.mqtt.session import Phase, Session, SessionSettings
+from bridge.mqtt.session import Phase
 from bridge.observe import health
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome
 from bridge.observe.health import HealthInputs, KafkaState, MqttState, Step, WaitsFor
@@ -31,12 +31,17 @@ from bridge.observe.log import EventLog, raised_at
 from bridge.observe.metrics import BuildInfo, Gauges, Metrics
 from bridge.pipeline.flow import Flow
 from bridge.runtime import clock
+from bridge.runtime.gap_finder import GapFinder
+from bridge.runtime.gap_records import GapRecords
 from bridge.runtime.http_endpoints import OpsEndpoints
 from bridge.runtime.kafka_producer import KafkaProducer, kafka_properties
 from bridge.runtime.kafka_watch import KafkaWatch
+from bridge.runtime.mqtt_session import make_session
 from bridge.runtime.mqtt_transport import MqttLink
 from bridge.runtime.narrator import Narrator
 from bridge.runtime.native_stderr import NativeStderr
+from bridge.runtime.session_memory import SessionMemory
+from bridge.runtime.state_directory import state_directory
 from bridge.runtime.tail_reader import make_duplicates, make_tail_reader
 from bridge.runtime.traffic import Books, Traffic
 
@@ -78,17 +83,9 @@ class Daemon:
         self._reconciling: asyncio.Task[None] | None = None
         mqtt = config.mqtt
         self._address = f"{mqtt.host}:{mqtt.port}"
-        self._session = Session(
-            SessionSettings(
-                client_id=mqtt.client_id,
-                topic_filters=tuple(each.filter for each in config.route),
-                username=mqtt.username,
-                session_expiry_s=mqtt.session_expiry_s,
-                receive_maximum=mqtt.receive_maximum,
-                keep_alive_s=mqtt.keep_alive_s,
-                packet_bytes_max=mqtt.packet_bytes_max,
-            )
-        )
+        state = state_directory(mqtt.client_id, environment)
+        memory = SessionMemory(state, client_id=mqtt.client_id, address=self._address, log=log)
+        self._session = make_session(config, memory)
         self._outbox = Outbox(records_max=mqtt.unsettled_max, bytes_max=mqtt.unsettled_bytes_max)
         properties = kafka_properties(config, environment)
         self._producer = KafkaProducer(properties, on_error=self._on_kafka_error)
@@ -111,6 +108,9 @@ class Daemon:
             on_bug=self.on_bug,
             on_rebuilt=self._on_producer_rebuilt,
         )
+        gap_records = GapRecords(self._producer, config, self._counters, log)
+        expiry_s = mqtt.session_expiry_s
+        self._gaps = GapFinder(memory, gap_records, log, session_expiry_s=expiry_s)
         self._narrator = Narrator(
             log, self._counters, address=self._address, client_id=mqtt.client_id
         )
@@ -193,6 +193,7 @@ class Daemon:
             self._log.emit("drain_finished", took_s=took_s)
         elif self._failure is None:
             self._log.emit("drain_timed_out", unsettled=len(self._outbox), took_s=took_s)
+        await self._gaps.close(self._session.last_heard)
         self._session.disconnect(now=clock.monotonic_s())
         await self._link.close(timeout_s=CLOSE_TIMEOUT_S)
         self._traffic.close()
@@ -213,15 +214,18 @@ class Daemon:
             receive_maximum=self._config.mqtt.receive_maximum,
             session_expiry_s=self._config.mqtt.session_expiry_s,
         )
+        self._gaps.note(event, self._session.granted)
         self._tell_readiness()
 
     def on_connect_failed(self, reason: str, *, retry_in_s: float) -> None:
         """Tell that no connection could be made."""
         self._narrator.tell_connect_failed(reason, retry_in_s=retry_in_s)
+        self._gaps.note_connect_failed(reason)
 
     def on_connection_ended(self, *, retry_in_s: float) -> None:
         """Tell why the connection ended."""
         self._narrator.tell_ended(unsettled=len(self._outbox), retry_in_s=retry_in_s)
+        self._gaps.note_ended(self._session.last_heard)
         self._tell_readiness()
 
     def on_bug(self, error: BaseException) -> None:
@@ -287,6 +291,7 @@ class Daemon:
             await asyncio.sleep(TICK_S)
             self._log.tick()
             self._traffic.serve()
+            self._gaps.tick(self._session.last_heard)
             self._tell_readiness()
             self._rebuild_if_stuck()
 

@@ -37,6 +37,8 @@ class KafkaProducer:
         """
         self._properties = dict(properties)
         self._on_error = on_error
+        self.generation = 0
+        """Grows with each rebuild; what was sent aside to an older one may never be reported."""
         self._reports: list[Report] = []
         self._fatal_error = ""
         """What the current producer died of; the records it had only tell that they were purged."""
@@ -57,6 +59,7 @@ class KafkaProducer:
     def rebuild(self) -> str:
         """Replace the producer, dropping its queues; return what the old one died of, if known."""
         old, self._producer = self._producer, self._build()
+        self.generation += 1
         self._reports = []
         died_of, self._fatal_error = self._fatal_error, ""
         old.purge(blocking=False)
@@ -99,6 +102,31 @@ class KafkaProducer:
         reports: list[Report], shipment: Shipment, error: KafkaError | None, _: Message
     ) -> None:
         reports.append((shipment, None if error is None else error.name()))
+
+    def send_aside(
+        self,
+        kafka_topic: str,
+        key: bytes,
+        value: bytes,
+        on_report: Callable[[str | None], None],
+    ) -> bool:
+        """Hand over a JSON record that no receipt hangs on; False where the queue is full.
+
+        `on_report` is told the error's name, or None, from inside `poll`: it may only take note.
+        """
+        try:
+            self._producer.produce(
+                kafka_topic,
+                value,
+                key,
+                on_delivery=lambda error, _: on_report(None if error is None else error.name()),
+                headers=[("content-type", b"application/json")],
+            )
+        except BufferError:
+            return False
+        except KafkaException as error:
+            on_report(error.args[0].name())
+        return True
 
     def poll(self) -> list[Report]:
         """Serve librdkafka's events without waiting; return the delivery reports among them."""

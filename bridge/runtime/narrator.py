@@ -3,6 +3,12 @@
 from typing import TYPE_CHECKING, Final, assert_never
 
 from bridge.mqtt.events import (
+    BrokerDropsReported,
+    BrokerDropsUnreadable,
+    CanariesTaken,
+    CanaryMissed,
+    CanaryRefused,
+    CanaryReturned,
     Connected,
     Disconnected,
     Event,
@@ -14,7 +20,12 @@ from bridge.mqtt.events import (
     VersionRefused,
     Violated,
 )
-from bridge.observe.counters import ConnectionReason, Counters, protocol_error_kind
+from bridge.observe.counters import (
+    CanaryOutcome,
+    ConnectionReason,
+    Counters,
+    protocol_error_kind,
+)
 from bridge.observe.log import EventLog
 
 if TYPE_CHECKING:
@@ -38,8 +49,9 @@ class Narrator:
     """Turn each fact of the session into one event, and remember why the last connection ended."""
 
     def __init__(self, log: EventLog, counters: Counters, *, address: str, client_id: str) -> None:
-        self.refusal = ""
-        """Why the MQTT broker refuses us; empty while it does not."""
+        self._refusal = ""
+        self._unreadable: dict[str, None] = {}
+        """Filters whose canary did not come back; a new SUBACK does not mend that."""
         self._lack = ""
         """What this broker cannot do and the promise needs; granted filters do not mend it."""
         self._log = log
@@ -50,16 +62,24 @@ class Narrator:
         self._tell_end: Callable[[float], None] | None = None
         self._attempt = 0
 
+    @property
+    def refusal(self) -> str:
+        """Why the MQTT broker refuses us; empty while it does not."""
+        if self._refusal or not self._unreadable:
+            return self._refusal
+        filters = ", ".join(self._unreadable)
+        return f"reading forbidden: no canary came back through {filters}"
+
     def tell(self, event: Event, *, receive_maximum: int, session_expiry_s: int) -> None:
         """Write one event of the session; the end of a connection waits for its delay."""
         match event:
             case Connected():
                 self._tell_connected(event, receive_maximum, session_expiry_s)
             case SubscribedAll():
-                self.refusal = self._lack
+                self._refusal = self._lack
                 self._log.emit("mqtt_subscribed", filters=list(event.topic_filters), qos=1)
             case SubscriptionRefused():
-                self.refusal = f"topic filter {event.topic_filter!r}: {event.reason}"
+                self._refusal = f"topic filter {event.topic_filter!r}: {event.reason}"
                 self._log.emit(
                     "mqtt_subscription_refused",
                     filter=event.topic_filter,
@@ -75,10 +95,10 @@ class Narrator:
                 self._note_violated(event)
             case TimedOut():
                 self._note_timed_out(event)
-            case Received():
-                pass  # Never a line for a good message.
+            case Received() | BrokerDropsReported():
+                pass  # Never a line for a good message; drops are the gap finder's.
             case _:
-                assert_never(event)
+                self._tell_errand(event)
 
     def tell_connect_failed(self, reason: str, *, retry_in_s: float) -> None:
         """Write that no connection could be made."""
@@ -127,9 +147,7 @@ class Narrator:
         )
         if event.session_present:
             self._log.emit("session_resumed", client_id=self._client_id)
-        elif event.is_session_lost:
-            self._log.emit("session_lost", client_id=self._client_id)
-        else:
+        elif not event.is_session_lost:  # That one is the gap finder's to tell.
             self._log.emit(
                 "session_started", client_id=self._client_id, session_expiry_s=session_expiry_s
             )
@@ -143,12 +161,43 @@ class Narrator:
                 given=finding.given,
                 consequence=finding.consequence,
             )
-        self.refusal = self._lack
+        self._refusal = self._lack
+
+    def _tell_errand(
+        self,
+        event: (
+            CanariesTaken | CanaryReturned | CanaryMissed | CanaryRefused | BrokerDropsUnreadable
+        ),
+    ) -> None:
+        counters = self._counters
+        match event:
+            case CanariesTaken():
+                counters.canaries_received += event.packets
+                counters.pubacks_sent += event.pubacks
+            case CanaryReturned():
+                counters.canaries[CanaryOutcome.RETURNED] += 1
+                self._unreadable.pop(event.topic_filter, None)
+            case CanaryMissed():
+                counters.canaries[CanaryOutcome.MISSED] += 1
+                self._unreadable[event.topic_filter] = None
+            case CanaryRefused():
+                counters.canaries[CanaryOutcome.REFUSED] += 1
+                self._log.emit(
+                    "canary_refused",
+                    filter=event.topic_filter,
+                    reason_code=event.reason_code,
+                    reason=event.reason,
+                    remedy="allow the bridge to publish to the canary's topic, and to no other",
+                )
+            case BrokerDropsUnreadable():
+                self._log.emit("broker_drops_unreadable", reason=event.reason)
+            case _:
+                assert_never(event)
 
     def _note_refused(self, event: Refused | VersionRefused) -> None:
         self._reason = ConnectionReason.REFUSED
         if isinstance(event, VersionRefused):
-            self.refusal = event.detail
+            self._refusal = event.detail
             self._tell_end = lambda delay_s: self._log.emit(
                 "mqtt_version_refused",
                 address=self._address,
@@ -156,7 +205,7 @@ class Narrator:
                 retry_in_s=delay_s,
             )
             return
-        self.refusal = event.reason
+        self._refusal = event.reason
         remedy = _CONNACK_REMEDIES.get(event.reason, _OTHER_REMEDY)
         self._tell_end = lambda delay_s: self._log.emit(
             "mqtt_connection_refused",

@@ -65,6 +65,24 @@ def test_a_kafka_topic_has_a_name_that_kafka_takes(kafka_topic: str, problem: st
             id="dead letters among telemetry",
         ),
         pytest.param(
+            "[mqtt]\ncanary_device_id = 'a/b'",
+            'line 2: mqtt.canary_device_id: "a/b" is no device id because of "/"; it is written'
+            " with A-Z a-z 0-9 _ -",
+            id="canary outside its topic",
+        ),
+        pytest.param(
+            "[gaps]\nkafka_topic = 'telemetry-raw'",
+            'line 2: gaps.kafka_topic: "telemetry-raw" is the Kafka topic of route[0] too, so gap'
+            " records would lie among its records; give one of them another topic",
+            id="gaps among telemetry",
+        ),
+        pytest.param(
+            "[gaps]\nkafka_topic = 'telemetry-dlq'",
+            'line 2: gaps.kafka_topic: "telemetry-dlq" is the Kafka topic of dead_letter too, so'
+            " gap records would lie among its records; give one of them another topic",
+            id="gaps among dead letters",
+        ),
+        pytest.param(
             "[mqtt]\npassword = { env = 'SECRET' }",
             "line 2: mqtt.password: there is no mqtt.username to go with it; write one,"
             " or remove the password",

@@ -54,6 +54,7 @@ def test_the_acl_grants_exactly_what_the_promise_needs() -> None:
         f"topic read {Route().filter}",
         "topic read $SYS/broker/publish/messages/dropped",
         f"topic write bridge/{client_id}/status",
+        f"topic write {Route().filter.replace('+', 'bridge-canary')}",
     ]
 
 

@@ -60,6 +60,7 @@ class Bench:
         self.kafka = kafka
         self.telemetry_topic = name("raw")
         self.dead_letter_topic = name("dlq")
+        self.gap_topic = name("gaps")
         self._directory = directory
         self._bridges: list[HostileBridge] = []
         self._brokers: list[HostileBroker] = []
@@ -91,6 +92,7 @@ class Bench:
             },
             "route": [{"filter": each, "kafka_topic": topic} for each, topic in pairs],
             "dead_letter": {"kafka_topic": self.dead_letter_topic},
+            "gaps": {"kafka_topic": self.gap_topic},
             "shutdown": shutdown or {},
             "dedup": dedup or {},
         }

@@ -91,6 +91,7 @@ def test_a_filter_refused_or_granted_less_is_reported_and_asked_for_again_alone(
 
     assert [SubscriptionRefused("b/+", code, reason)] == events
     assert Phase.CONNECTED is session.phase
+    session.data_to_send()
     session.on_timer(now=5.0 + RESUBSCRIBE_S)
     subscribe = next(
         packet

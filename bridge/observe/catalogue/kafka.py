@@ -96,6 +96,15 @@ EVENTS: tuple[Event, ...] = (
         repeats_by="cause",
     ),
     event(
+        "gap_record_held",
+        Level.WARNING,
+        "kafka_topic error held",
+        "Kafka does not take the gap records; they wait, nothing else does, and of more than 256"
+        " the oldest go. Said once, until one is taken.",
+        "Create the topic of `gaps.kafka_topic`, or grant WRITE on it.",
+        repeats_by="error",
+    ),
+    event(
         "kafka_client_reported",
         Level.WARNING,
         "facility severity detail",

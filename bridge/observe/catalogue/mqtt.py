@@ -48,10 +48,69 @@ EVENTS: tuple[Event, ...] = (
     event(
         "session_lost",
         Level.ERROR,
-        "client_id was_away_s",
+        "client_id was_away_s cause",
         "A session that should be there is not: messages published meanwhile did not queue for the"
-        " bridge.",
+        " bridge. `cause` is session_lost, session_expired (we were away for longer than the broker"
+        " keeps it) or broker_restarted.",
         "Check persistence and session expiry of the MQTT broker.",
+        repeats_by="cause",
+    ),
+    event(
+        "session_memory_failed",
+        Level.WARNING,
+        "path error",
+        "What is remembered of the MQTT session could not be read or written; said once. A session"
+        " that is lost while the bridge is not running will look like a first start.",
+        "Let the bridge write its state directory.",
+    ),
+    event(
+        "broker_dropped_messages",
+        Level.ERROR,
+        "dropped since total",
+        "The MQTT broker dropped messages, by its own count, which is of all its clients: a queue"
+        " was full. Their publishers may have got a PUBACK.",
+        "Raise the queue limits of the MQTT broker (Mosquitto: max_queued_messages,"
+        " max_queued_bytes), or shorten the outages.",
+    ),
+    event(
+        "broker_drop_count_reset",
+        Level.INFO,
+        "count",
+        "The MQTT broker's count of dropped messages begins anew: it was restarted.",
+    ),
+    event(
+        "broker_drops_unreadable",
+        Level.INFO,
+        "reason",
+        "The MQTT broker does not let the bridge read its count of dropped messages, so drops are"
+        " not seen.",
+        "Allow reading `$SYS/broker/publish/messages/dropped`, if the MQTT broker has it.",
+    ),
+    event(
+        "reading_forbidden_suspected",
+        Level.ERROR,
+        "filter waited_s remedy",
+        "The subscription is granted, but a canary published to this filter did not come back: the"
+        " MQTT broker probably forbids reading and delivers nothing. Not ready until one comes"
+        " back.",
+        "Do what `remedy` says; it recovers by itself.",
+        repeats_by="filter",
+    ),
+    event(
+        "reading_recovered",
+        Level.INFO,
+        "filter forbidden_s",
+        "A canary came back through this filter again.",
+        repeats_by="filter",
+    ),
+    event(
+        "canary_refused",
+        Level.WARNING,
+        "filter reason_code reason remedy",
+        "The MQTT broker did not take the canary of this filter: whether reading is allowed stays"
+        " unknown.",
+        "Do what `remedy` says, or set `mqtt.canary_device_id` to nothing.",
+        repeats_by="filter",
     ),
     event(
         "session_taken_over",

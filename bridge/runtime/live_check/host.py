@@ -1,0 +1,156 @@
+"""What this machine must have: room for the spool, a clock that is set, certificates that hold."""
+
+import ctypes
+import http.client
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bridge.config.addresses import host_and_port
+from bridge.config.paths import quoted
+from bridge.config.sections import BridgeConfig
+from bridge.runtime.live_check import certificate
+from bridge.runtime.live_check.certificate import Certificate
+from bridge.runtime.live_check.points import Group, Point, Scribe
+from bridge.runtime.session_memory import FILE_NAME, Remembered
+from bridge.runtime.state_directory import state_directory
+
+SAY: Final = Scribe(Group.HOST)
+SOON_DAYS: Final = 21.0
+"""Time enough to renew a certificate by hand."""
+_TIMEX_LONGS: Final = 64
+"""More than struct timex has (26 longs)."""
+_TIME_ERROR: Final = 5
+_MAX_ERROR_AT: Final = 3
+_HTTP_S: Final = 1.0
+
+
+def judge_certificate(
+    scribe: Scribe, name: str, found: Certificate | str, now_unix: float
+) -> Point:
+    """Tell how many days it has; `found` is a text where it could not be read."""
+    if isinstance(found, str):
+        return scribe.not_proven(name, found, "look at it with openssl x509 -enddate")
+    days = found.days_left(now_unix)
+    if days <= 0:
+        return scribe.wrong(name, f"ended {-days:.1f} days ago", "renew it")
+    value = f"{days:.1f} days left"
+    if days < SOON_DAYS:
+        return scribe.warn(name, value, "renew it now: with its end the connection ends")
+    return scribe.ok(name, value)
+
+
+def read_certificate(file: str) -> Certificate | str:
+    """Read our own certificate, or say why that cannot be."""
+    try:
+        return certificate.from_pem(Path(file).read_text(encoding="ascii", errors="replace"))
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except ValueError as error:
+        return f"cannot be read: {error}"
+
+
+def own_certificates(config: BridgeConfig, now_unix: float) -> Iterator[Point]:
+    """Judge the certificates that the bridge shows to others."""
+    files: dict[str, str] = {}
+    if config.mqtt.tls is not None and config.mqtt.tls.cert_file is not None:
+        files["certificate mqtt.tls.cert_file"] = config.mqtt.tls.cert_file
+    kafka_file = config.kafka.properties.get("ssl.certificate.location")
+    if isinstance(kafka_file, str) and kafka_file:
+        files["certificate ssl.certificate.location"] = kafka_file
+    for name, file in files.items():
+        yield judge_certificate(SAY, name, read_certificate(file), now_unix)
+
+
+def judge_spool(config: BridgeConfig, environment: Mapping[str, str]) -> Point:
+    """The spool takes what Kafka cannot; without room it is none."""
+    name = "spool"
+    section: Any = getattr(config, "spool", None)
+    if section is None or not section.bytes_max:
+        return SAY.not_proven(
+            name,
+            "there is none: the MQTT broker's queue holds an outage of Kafka",
+            "see broker queue",
+        )
+    given = getattr(section, "directory", None)
+    state = state_directory(config.mqtt.client_id, environment)
+    directory = Path(given) if given else state
+    return look_at_directory(name, directory, bytes_wanted=section.bytes_max)
+
+
+def look_at_directory(name: str, directory: Path, *, bytes_wanted: int) -> Point:
+    """Write a file there that never has a name, and ask for the room."""
+    there = directory
+    while not there.exists() and there != there.parent:
+        there = there.parent  # It is made at the start; what counts is whether it can be.
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"check")
+            file.flush()
+            os.fsync(file.fileno())
+        room = os.statvfs(there)
+    except OSError as error:
+        return SAY.wrong(
+            name,
+            f"directory {quoted(str(directory))} is not writable: {error.strerror}",
+            "give it to the user of the bridge, or write another spool.directory",
+        )
+    free = room.f_bavail * room.f_frsize
+    value = f"directory {quoted(str(directory))} is writable, {free} bytes free"
+    if free < bytes_wanted:
+        return SAY.warn(
+            name, f"{value}, spool.bytes_max is {bytes_wanted}", "free some, or lower bytes_max"
+        )
+    return SAY.ok(name, value)
+
+
+def read_canary_key(config: BridgeConfig, environment: Mapping[str, str]) -> bytes | None:
+    """Read the key by which a running bridge knows its own canaries; None where there is none."""
+    path = state_directory(config.mqtt.client_id, environment) / FILE_NAME
+    try:
+        remembered = msgspec.json.decode(path.read_bytes(), type=Remembered)
+        return bytes.fromhex(remembered.canary_key) or None
+    except (OSError, ValueError):  # msgspec's errors are among the latter.
+        return None
+
+
+def judge_clock() -> Point:
+    """Ask the kernel whether somebody keeps its clock; Kafka and MQTT tell no time."""
+    name = "clock"
+    remedy = "see to NTP (timedatectl status): timestamps are judged by this clock"
+    if not sys.platform.startswith("linux"):
+        return SAY.not_proven(name, "only Linux tells whether it is synchronised", remedy)
+    timex = (ctypes.c_long * _TIMEX_LONGS)()  # All zero: read only.
+    state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
+    if state < 0:
+        return SAY.not_proven(name, "the kernel does not say whether it is synchronised", remedy)
+    if state == _TIME_ERROR:
+        return SAY.warn(name, "the kernel says that it is not synchronised", remedy)
+    return SAY.ok(name, f"synchronised, wrong by at most {timex[_MAX_ERROR_AT] / 1e6:.3f} s")
+
+
+def bridge_is_running(config: BridgeConfig) -> bool:
+    """Tell whether something answers on the ops port of this very configuration."""
+    host, port = host_and_port(config.ops.listen, port_min=0)
+    if port == 0:
+        return False  # It took a free one, and only its log knows which.
+    connection = http.client.HTTPConnection(host, port, timeout=_HTTP_S)
+    try:
+        connection.request("GET", "/health/live")
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def now_unix() -> float:
+    """Return the wall clock."""
+    return time.time()
