@@ -40,7 +40,12 @@ For reports: `alive(topics)` for direct ones, `confirmed(entries)` for shipments
 with its receipts, run `disk` on the thread of the store, and tell the result; `written` returns the
 entries whose receipts are safe to settle, `read` those to be produced now. Whatever shipments carry
 entries stays in the outbox, in its order, through a rebuild of the producer too, and counts for no
-bound there once its receipt is settled.
+bound there once its receipt is settled. `owed since` is when a record was last handed to the
+outbox, not when it was received: one that waited here in memory is not stuck for that.
+
+Until `permit_drain` nobody knows what Kafka has: the caller diverts everything, and looks up rows
+and `forward` in what it found there before it produces them (`found`). To end: divert all that is
+direct, wait for the job under way, then `last_write` until it is None.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -54,7 +59,6 @@ from bridge.spool.topic import Bounds, Topic, new_topic
 from bridge.spool.writing import Writing
 
 READ_AGAIN_S: Final = 2.0
-
 Item = TypeVar("Item")
 
 
@@ -99,6 +103,7 @@ class Outage:
         self._was_write = False
         self._may_drain = False
         self._read_at = 0.0
+        self._read_error: str | None = None
 
     # ------------------------------------------------------------------ what is asked
 
@@ -110,20 +115,19 @@ class Outage:
     @property
     def pending(self) -> int:
         """Count what is on its way into the spool."""
-        in_topics = sum(each.pending_count + each.writing for each in self._topics.values())
-        return in_topics + len(self._writing.letters)
+        return sum(t.pending_count + t.writing + t.letters for t in self._topics.values())
 
     @property
     def state(self) -> str | None:
         """Name what keeps records out of the spool, if anything does."""
-        if self._writing.error is not None:
+        if self.error is not None:
             return "spool_failed"
         return "spool_full" if self._writing.is_full else None
 
     @property
     def error(self) -> str | None:
-        """Tell why the disk failed last, until it takes a transaction again."""
-        return self._writing.error
+        """Tell why the disk failed last, until it does again what it failed to do."""
+        return self._writing.error or self._read_error
 
     @property
     def silent_topics(self) -> list[str]:
@@ -132,7 +136,7 @@ class Outage:
 
     @property
     def stuck_topics(self) -> dict[str, int]:
-        """Map topics to how many of their records are unconfirmed for longer than `after_s`."""
+        """Count what is unconfirmed for longer than `after_s`, by topic."""
         return {each.name: each.stuck_count for each in self._topics.values() if each.stuck_count}
 
     def follows(self, kafka_topic: str, key: bytes) -> bool:
@@ -157,7 +161,7 @@ class Outage:
         if self._bytes_max:
             stale = {self._group_of(kafka_topic, key) for key, at, _ in direct if at <= before_s}
         if stale and self._alive_s.get(kafka_topic, before_s) <= before_s:
-            _silence(self._topic(kafka_topic))
+            self._topic(kafka_topic).silence()
             return Chosen([item for _, _, item in direct], [])
         if not stale and not followed:
             return Chosen([], [])
@@ -258,16 +262,16 @@ class Outage:
         forward: list[Entry] = []
         for topic in list(self._topics.values()):
             if topic.age(before_s) and self._alive_s.get(topic.name, before_s) <= before_s:
-                _silence(topic)
+                topic.silence()
             topic.settle_pass()
             if self._may_drain and topic.pending_count:
                 forward += topic.take_forward(is_refused=self.state is not None)
             if topic.is_idle:
                 del self._topics[topic.name]
-        if self._job is None:
-            self._job = self._next_job(now)
-            return Due(self._job, forward)
-        return Due(None, forward)
+        if self._job is not None:
+            return Due(None, forward)
+        self._job = self._next_job(now)
+        return Due(self._job, forward)
 
     def last_write(self) -> Write | None:
         """Say what is left to write before the process ends, until it is None or one fails."""
@@ -347,6 +351,7 @@ class Outage:
         """Take the rows of a read; return what is to be produced now, in order."""
         read, self._job = self._job, None
         assert isinstance(read, Read), "no read was under way"
+        self._read_error = None
         topic = self._topics[read.kafka_topic]
         taken: list[Entry] = []
         known = topic.known
@@ -380,7 +385,7 @@ class Outage:
     def read_failed(self, error: str, now: float) -> None:
         """Take the failure of a read: it is tried again, and nothing is lost meanwhile."""
         self._job = None
-        self._writing.error = error
+        self._read_error = error
         self._read_at = now + READ_AGAIN_S
 
     def _topic(self, name: str) -> Topic:
@@ -388,11 +393,6 @@ class Outage:
         if topic is None:
             topic = self._topics[name] = new_topic(name, self._bounds)
         return topic
-
-
-def _silence(topic: Topic) -> None:
-    topic.is_silent = True
-    topic.is_proven = False
 
 
 def _group_of_key(_: str, key: bytes) -> int:

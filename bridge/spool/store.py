@@ -28,6 +28,7 @@ CACHE_KIB: Final = 8_192
 """What SQLite may keep of the file in memory."""
 WAL_BYTES_MAX: Final = 16_777_216
 """A longer write-ahead log (one large transaction) is cut back at the next checkpoint."""
+WARM_BYTES: Final = 1_048_576
 SCAN_ROWS: Final = 10_000
 _BYTES: Final = "length(key) + length(identity) + length(record)"
 
@@ -85,6 +86,7 @@ class Store:
 
     def _open(self, client_id: str) -> sqlite3.Connection:
         schema.judge(self.path, client_id)
+        _warm(self.path)
         database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
             database.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
@@ -290,6 +292,20 @@ def _roll_back(database: sqlite3.Connection) -> None:
     """End the transaction, unless SQLite did so by itself, as it does when the disk is full."""
     if database.in_transaction:
         database.execute("ROLLBACK")
+
+
+def _warm(path: Path) -> None:
+    """Read the file from end to end, so that the system has it in memory.
+
+    The check and the scan that follow read it page by page in the order of the rows: 1 GB took
+    23 s from a cold cache that way, and 3 s after this.
+    """
+    if not path.exists():
+        return
+    buffer = bytearray(WARM_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
 
 
 def _sync_directory(directory: Path) -> None:

@@ -88,6 +88,11 @@ class Topic(msgspec.Struct, eq=False):
         """True when nothing of the topic is in the spool or on its way."""
         return not (self.rows or self.pending_count or self.writing or self.letters or self.flight)
 
+    def silence(self) -> None:
+        """Note that nothing is reported any more: the next report has to prove the topic anew."""
+        self.is_silent = True
+        self.is_proven = False
+
     # ------------------------------------------------------------------ in hand
 
     def take_in_hand(self, entry: Entry, now: float, *, is_stuck: bool) -> None:

@@ -273,10 +273,12 @@ def test_a_disk_that_cannot_be_read_is_tried_again_later() -> None:
     machine.read_failed("disk I/O error", 10.0)
 
     assert machine.due(10.0 + READ_AGAIN_S / 2).disk is None
+    assert "spool_failed" == machine.state
     assert isinstance(machine.due(10.0 + READ_AGAIN_S).disk, Read)
     assert [b"k"] == [
         each.key for each in machine.read([Row(1, b"k", b"", b"r")], 12.0, is_last=True)
     ]
+    assert machine.state is None
 
 
 def test_turned_off_nothing_is_ever_diverted() -> None:
