@@ -3,15 +3,25 @@
 A record whose fate is unknown, after a crash or a fatal error, may be in Kafka. So before anything
 is produced a second time each partition is read to its end, and the `idempotency-key` headers found
 there are known. The end must have stood still for a moment: a request of a dead producer may lie
-in the socket of a broker that was frozen, and land after it wakes up.
+in the socket of a broker that was frozen, and land after it wakes up. Other writers of the same
+topics never stand still, so the wait has a bound: such a request lands right after the first answer
+of its broker, not after ever so many records of somebody else.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from bridge.fleet.dedup_window import KEY_BYTES, Kind, compact
 from bridge.kafka.properties import Value
@@ -21,7 +31,13 @@ SLOW_ANSWER_S: Final = 1.0
 """A first answer that took longer came from a cluster that was away."""
 STILL_S: Final = 0.2
 """How long the ends must stand still after a cluster that was never away."""
+STILL_FACTOR_MAX: Final = 5
+"""Ends that have moved for so many times that long are moved by other writers."""
+PARTITION_RECORDS_MAX: Final = 1_000_000
+"""No more of one partition is read from a checkpoint: some 10 s, and 16 MB of keys."""
 _CONSUME_BATCH: Final = 2_000
+_CONSUME_S: Final = 0.02
+"""`consume` waits so long for a whole batch, even when every partition has reached its end."""
 _PASSED_ON: Final = ("security.", "ssl.", "sasl.", "socket.", "broker.", "client.id")
 _HEADER: Final = "idempotency-key"
 _ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
@@ -31,7 +47,9 @@ _FORBIDDEN: Final = frozenset(
 
 
 Place = tuple[str, int]
-FindStarts = Callable[[Consumer, Mapping[Place, int]], dict[Place, int]]
+"""A Kafka topic and a partition."""
+Ends = Mapping[Place, int]
+"""For each partition the offset of the record that comes next."""
 
 
 class TailUnavailableError(Exception):
@@ -53,6 +71,20 @@ class Chunk(msgspec.Struct, frozen=True):
         return [self.keys[i : i + KEY_BYTES] for i in range(0, len(self.keys), KEY_BYTES)]
 
 
+class Tail(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found, oldest first, and the ends up to which all was read."""
+
+    chunks: list[Chunk]
+    ends: dict[Place, int]
+    shrunk: list[Place] = []
+    """Partitions that end before the start that was asked for: their topic was made anew, or the
+    cluster has lost records. They were read as for a whole window."""
+
+    def count_keys(self) -> int:
+        """Count the keys that were found."""
+        return sum(len(each.keys) for each in self.chunks) // KEY_BYTES
+
+
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """How far back to read for a whole dedup window."""
 
@@ -61,8 +93,31 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     keys_min: int
 
 
+class Extent(msgspec.Struct, frozen=True):
+    """Where each partition begins, after what retention has deleted, and where it ends."""
+
+    lows: dict[Place, int]
+    ends: dict[Place, int]
+
+    def only(self, places: Iterable[Place]) -> "Extent":
+        """Leave the other partitions out."""
+        chosen = list(places)
+        return Extent(
+            {place: self.lows[place] for place in chosen},
+            {place: self.ends[place] for place in chosen},
+        )
+
+
+FindStarts = Callable[[Consumer, Extent], dict[Place, int]]
+
+
 class KafkaTail:
-    """Reads the ends of the topics; every call blocks, so it belongs in a thread."""
+    """Reads the ends of the topics; every call blocks, so it belongs in a thread.
+
+    Read committed: a record of an aborted transaction (a `dlq replay` that failed) is not in
+    Kafka, so its key may not be known. An end is the last stable offset, and what lies behind a
+    transaction that is still open is not seen.
+    """
 
     def __init__(self, properties: Mapping[str, Value], topics: Mapping[str, Kind]) -> None:
         self._properties: dict[str, Any] = {
@@ -72,12 +127,15 @@ class KafkaTail:
             "group.id": "mqtt-kafka-bridge-tail",  # Librdkafka wants one; it is never joined.
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            # Retention may pass a start between the question and the first fetch.
+            "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 50,
             "log_level": 0,
         }
         self._topics = dict(topics)
 
-    def read_window(self, window: Window, *, quiet_s: float, was_away: bool) -> list[Chunk]:
+    def read_window(self, window: Window, *, quiet_s: float, was_away: bool) -> Tail:
         """Read what a dedup window should hold, oldest first.
 
         `quiet_s` is how long the ends must stand still if the cluster `was_away`, or lets us wait
@@ -88,68 +146,103 @@ class KafkaTail:
             TailForbiddenError: The bridge has no right to READ.
         """
         return self._read(
-            lambda consumer, ends: _window_starts(consumer, ends, window), quiet_s, was_away
+            lambda consumer, extent: _window_starts(consumer, extent, window), quiet_s, was_away
         )
 
-    def read_since(self, unix_ms: int, *, quiet_s: float) -> list[Chunk]:
+    def read_from(self, starts: Ends, window: Window, *, quiet_s: float, was_away: bool) -> Tail:
+        """Read everything from the ends of a checkpoint on; raises as `read_window` does.
+
+        A partition without a start (it, or its topic, is new to the bridge) is read as for a whole
+        window; so is one that ends before its start, and `Tail.shrunk` names it.
+        """
+        tail = self._read(
+            lambda consumer, extent: _starts_from(consumer, extent, starts, window),
+            quiet_s,
+            was_away,
+        )
+        shrunk = [
+            place
+            for place, start in starts.items()
+            if place[0] in self._topics and start > tail.ends.get(place, 0)
+        ]
+        return msgspec.structs.replace(tail, shrunk=shrunk)
+
+    def read_since(self, unix_ms: int, *, quiet_s: float) -> Tail:
         """Read everything that is not older than a moment; raises as `read_window` does."""
         return self._read(
-            lambda consumer, ends: _starts_at(consumer, ends, unix_ms), quiet_s, was_away=True
+            lambda consumer, extent: _starts_at(consumer, extent, unix_ms), quiet_s, was_away=True
         )
 
-    def _read(self, find_starts: FindStarts, quiet_s: float, was_away: bool) -> list[Chunk]:  # noqa: FBT001
+    def ends(self) -> dict[Place, int]:
+        """Ask where every partition ends now; raises as `read_window` does.
+
+        A consumer of its own each time: 5 ms of CPU, and nothing to keep alive in between.
+        """
+        consumer = Consumer(self._properties)
+        try:
+            return self._ends(consumer)
+        except KafkaException as error:
+            raise _translated(error.args[0]) from error
+        finally:
+            consumer.close()
+
+    def _read(self, find_starts: FindStarts, quiet_s: float, was_away: bool) -> Tail:  # noqa: FBT001
         consumer = Consumer(self._properties)
         try:
             asked_at = time.monotonic()
             self._ends(consumer)
             is_quiet_due = was_away or time.monotonic() - asked_at > SLOW_ANSWER_S
             ends = self._still_ends(consumer, quiet_s if is_quiet_due else STILL_S)
-            starts = find_starts(consumer, ends)
-            return sorted(self._read_between(consumer, starts, ends), key=lambda each: each.unix_ms)
+            extent = Extent(_offsets_at(consumer, ends, OFFSET_BEGINNING), ends)
+            starts = find_starts(consumer, extent)
+            chunks = sorted(
+                self._read_between(consumer, starts, ends), key=lambda each: each.unix_ms
+            )
+            return Tail(chunks=chunks, ends=ends)
         except KafkaException as error:
             raise _translated(error.args[0]) from error
         finally:
             consumer.close()
 
-    def _still_ends(self, consumer: Consumer, still_s: float) -> dict[tuple[str, int], int]:
-        """Wait until no partition has grown for so long."""
+    def _still_ends(self, consumer: Consumer, still_s: float) -> dict[Place, int]:
+        """Wait until no partition has grown for so long, or all have grown for far longer."""
         ends = self._ends(consumer)
-        since = time.monotonic()
-        while time.monotonic() - since < still_s:
+        begun = since = time.monotonic()
+        while (now := time.monotonic()) - since < still_s:
+            if now - begun >= STILL_FACTOR_MAX * still_s:
+                break
             time.sleep(min(0.05, still_s))
             again = self._ends(consumer)
             if again != ends:
                 ends, since = again, time.monotonic()
         return ends
 
-    def _ends(self, consumer: Consumer) -> dict[tuple[str, int], int]:
-        ends: dict[tuple[str, int], int] = {}
+    def _ends(self, consumer: Consumer) -> dict[Place, int]:
+        places: list[Place] = []
         for topic in self._topics:
             metadata = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
             if metadata.error is not None:
                 if metadata.error.code() in _ABSENT:
                     continue  # What is not there has nothing in it.
                 raise KafkaException(metadata.error)
-            for partition in metadata.partitions:
-                marks = consumer.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S
-                )
-                ends[topic, partition] = marks[1]
-        return ends
+            places += [(topic, partition) for partition in metadata.partitions]
+        return _offsets_at(consumer, places, OFFSET_END)
 
-    def _read_between(
-        self,
-        consumer: Consumer,
-        starts: Mapping[tuple[str, int], int],
-        ends: Mapping[tuple[str, int], int],
-    ) -> Iterator[Chunk]:
+    def _read_between(self, consumer: Consumer, starts: Ends, ends: Ends) -> Iterator[Chunk]:
+        """Read on until each partition says its end, or the position is there.
+
+        Not every offset is a record: compaction leaves gaps, a transaction its marker.
+        """
         unread = {place for place, start in starts.items() if start < ends[place]}
         if not unread:
             return
         consumer.assign([_spot(place, starts[place]) for place in unread])
+        heard_at = time.monotonic()
         while unread:
-            messages = consumer.consume(_CONSUME_BATCH, timeout=REQUEST_TIMEOUT_S)
-            if not messages:
+            messages = consumer.consume(_CONSUME_BATCH, timeout=_CONSUME_S)
+            if messages:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > REQUEST_TIMEOUT_S:
                 raise TailUnavailableError("no record within the time of a request")
             newest, keys = 0, bytearray()
             for message in messages:
@@ -179,31 +272,45 @@ class KafkaTail:
         return b""
 
 
-def _window_starts(
-    consumer: Consumer, ends: Mapping[tuple[str, int], int], window: Window
-) -> dict[tuple[str, int], int]:
+def _starts_from(
+    consumer: Consumer, extent: Extent, starts: Ends, window: Window
+) -> dict[Place, int]:
+    known = {
+        place: max(starts[place], extent.lows[place], end - PARTITION_RECORDS_MAX)
+        for place, end in extent.ends.items()
+        if place in starts and starts[place] <= end
+    }
+    others = extent.only(place for place in extent.ends if place not in known)
+    return known | _window_starts(consumer, others, window)
+
+
+def _window_starts(consumer: Consumer, extent: Extent, window: Window) -> dict[Place, int]:
     """Go back from the newest record of each partition, not from now: it may be long ago."""
-    starts: dict[tuple[str, int], int] = {}
-    newest_ms = _newest_ms(consumer, ends)
-    for place, end in ends.items():
-        by_count = max(0, end - window.keys_min)
+    starts: dict[Place, int] = {}
+    newest_ms = _newest_ms(consumer, extent)
+    for place, end in extent.ends.items():
+        low = extent.lows[place]
+        by_count = max(low, end - window.keys_min)
         if place not in newest_ms:
             starts[place] = by_count
             continue
         since_ms = max(0, newest_ms[place] - int(window.ttl_s * 1_000))
         by_time = _offsets_at(consumer, [place], since_ms).get(place, end)
-        starts[place] = max(min(by_time, by_count), end - window.keys_max, 0)
+        records_max = max(window.keys_max, window.keys_min)
+        starts[place] = max(min(by_time, by_count), end - records_max, low)
     return starts
 
 
-def _newest_ms(
-    consumer: Consumer, ends: Mapping[tuple[str, int], int]
-) -> dict[tuple[str, int], int]:
+def _newest_ms(consumer: Consumer, extent: Extent) -> dict[Place, int]:
     """Read the last record of each partition for its timestamp."""
-    places = [place for place, end in ends.items() if end > 0]
-    newest: dict[tuple[str, int], int] = {}
-    consumer.assign([_spot(place, max(0, ends[place] - 1)) for place in places])
-    unread = set(places)
+    spots = [
+        _spot(place, end - 1) for place, end in extent.ends.items() if end > extent.lows[place]
+    ]
+    newest: dict[Place, int] = {}
+    if not spots:
+        return newest
+    consumer.assign(spots)
+    unread = {(spot.topic, spot.partition) for spot in spots}
     while unread:
         messages = consumer.consume(len(unread), timeout=REQUEST_TIMEOUT_S)
         if not messages:
@@ -220,22 +327,22 @@ def _newest_ms(
     return newest
 
 
-def _starts_at(
-    consumer: Consumer, ends: Mapping[tuple[str, int], int], unix_ms: int
-) -> dict[tuple[str, int], int]:
-    found = _offsets_at(consumer, list(ends), unix_ms)
-    return {place: found.get(place, end) for place, end in ends.items()}
+def _starts_at(consumer: Consumer, extent: Extent, unix_ms: int) -> dict[Place, int]:
+    found = _offsets_at(consumer, extent.ends, unix_ms)
+    return {place: found.get(place, end) for place, end in extent.ends.items()}
 
 
-def _offsets_at(
-    consumer: Consumer, places: Sequence[tuple[str, int]], unix_ms: int
-) -> dict[tuple[str, int], int]:
-    """Ask for the first offsets that are not older; absent where there is none."""
-    answer = consumer.offsets_for_times(
-        [_spot(place, unix_ms) for place in places], timeout=REQUEST_TIMEOUT_S
-    )
-    found: dict[tuple[str, int], int] = {}
-    for each in answer:
+def _offsets_at(consumer: Consumer, places: Iterable[Place], unix_ms: int) -> dict[Place, int]:
+    """Ask for the first offsets that are not older; absent where there is none.
+
+    `OFFSET_BEGINNING` and `OFFSET_END` are times too, to Kafka; one request a broker, not two a
+    partition as for watermarks.
+    """
+    spots = [_spot(place, unix_ms) for place in places]
+    if not spots:
+        return {}
+    found: dict[Place, int] = {}
+    for each in consumer.offsets_for_times(spots, timeout=REQUEST_TIMEOUT_S):
         if each.error is not None:
             raise KafkaException(each.error)
         if each.offset >= 0:
@@ -243,7 +350,7 @@ def _offsets_at(
     return found
 
 
-def _spot(place: tuple[str, int], offset: int) -> TopicPartition:
+def _spot(place: Place, offset: int) -> TopicPartition:
     return TopicPartition(place[0], place[1], offset)
 
 

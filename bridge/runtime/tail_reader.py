@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import msgspec
+
 from bridge.config.sections import BridgeConfig
 from bridge.fleet.dedup_window import DedupWindow, Kind
 from bridge.fleet.duplicates import Duplicates
@@ -13,13 +15,35 @@ from bridge.runtime import clock
 from bridge.runtime.kafka_producer import Properties
 from bridge.runtime.kafka_tail import (
     Chunk,
+    Ends,
     KafkaTail,
+    Tail,
     TailForbiddenError,
     TailUnavailableError,
     Window,
 )
+from bridge.runtime.window_files import JournalContent
 
 RETRY_S: Final = 1.0
+
+
+class StartReading(msgspec.Struct, frozen=True):
+    """What a start found in Kafka."""
+
+    tail: Tail | None
+    """None: it may not be read, or the dedup window is off."""
+    is_whole: bool
+    """All that the window should hold was read: what the journal had counts for nothing more."""
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        """Give the keys that were found."""
+        return [] if self.tail is None else self.tail.chunks
+
+    @property
+    def ends(self) -> Ends | None:
+        """Tell up to where all is known."""
+        return None if self.tail is None else self.tail.ends
 
 
 class TailReader:
@@ -33,35 +57,83 @@ class TailReader:
         self._was_away = False
         self._thread = ThreadPoolExecutor(1, "kafka-tail")
 
+    async def read_start(self, journal: JournalContent) -> StartReading:
+        """Read what the journal does not know: from its last checkpoint on, or the whole window.
+
+        Where a partition ends before the checkpoint the journal speaks of records that are gone,
+        and which of its keys were theirs it cannot tell: so the whole window is read.
+        """
+        window, starts = self._window, journal.ends
+        if not window.keys_max:
+            return StartReading(None, is_whole=False)
+        if starts is not None:
+            tail = await self._persist(
+                "checkpoint",
+                lambda: self._tail.read_from(
+                    starts, window, quiet_s=self._quiet_s, was_away=self._was_away
+                ),
+            )
+            if tail is None or not tail.shrunk:
+                return StartReading(tail, is_whole=False)
+            self._tell_shrunk(tail)
+        tail = await self._persist("window", self._read_window)
+        return StartReading(tail, is_whole=tail is not None)
+
+    async def read_again(self, ends: Ends | None, *, oldest_unix_ms: int) -> list[Chunk]:
+        """Read what an old producer may have brought home, before it is produced again.
+
+        From the last checkpoint on, or, before there was one, from the time when the oldest
+        record that is unconfirmed was received; nothing where reading is forbidden.
+        """
+        if ends is None:
+            return await self.read_since(oldest_unix_ms)
+        tail = await self._persist(
+            "rebuild",
+            lambda: self._tail.read_from(ends, self._window, quiet_s=self._quiet_s, was_away=True),
+        )
+        if tail is None:
+            return []
+        if tail.shrunk:
+            self._tell_shrunk(tail)
+        return tail.chunks
+
+    def ask_ends(self) -> "asyncio.Future[Ends | None]":
+        """Ask once where the partitions end; None where Kafka does not say."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._ends_or_none)
+
+    def _ends_or_none(self) -> Ends | None:
+        try:
+            return self._tail.ends()
+        except (TailForbiddenError, TailUnavailableError):
+            return None  # Whoever needs Kafka says so; a checkpoint can wait.
+
     async def read_window(self) -> list[Chunk]:
         """Read what the dedup window should hold; nothing where it is off, or reading forbidden."""
-        window = self._window
-        if not window.keys_max:
-            return []
-        return await self._persist(
-            "window",
-            lambda: self._tail.read_window(window, quiet_s=self._quiet_s, was_away=self._was_away),
-        )
+        return (await self.read_start(JournalContent())).chunks
 
     async def read_since(self, unix_ms: int) -> list[Chunk]:
         """Read what is not older than a moment; nothing where reading is forbidden."""
-        return await self._persist(
+        tail = await self._persist(
             "rebuild", lambda: self._tail.read_since(unix_ms, quiet_s=self._quiet_s)
         )
+        return [] if tail is None else tail.chunks
 
-    async def _persist(self, purpose: str, read: Callable[[], list[Chunk]]) -> list[Chunk]:
+    def _read_window(self) -> Tail:
+        return self._tail.read_window(self._window, quiet_s=self._quiet_s, was_away=self._was_away)
+
+    async def _persist(self, purpose: str, read: Callable[[], Tail]) -> Tail | None:
         loop = asyncio.get_running_loop()
         started_s = clock.monotonic_s()
         while True:
             try:
-                chunks = await loop.run_in_executor(self._thread, read)
+                tail = await loop.run_in_executor(self._thread, read)
             except TailForbiddenError as error:
                 self._log.emit(
                     "deduplication_not_durable",
                     error=str(error),
                     remedy="grant READ on the Kafka topics that the bridge writes",
                 )
-                return []
+                return None
             except TailUnavailableError as error:
                 self._was_away = True
                 self._log.emit(
@@ -75,10 +147,18 @@ class TailReader:
             self._log.emit(
                 "kafka_tail_read",
                 purpose=purpose,
-                keys=sum(len(each.split()) for each in chunks),
+                keys=tail.count_keys(),
                 took_s=round(clock.monotonic_s() - started_s, 3),
             )
-            return chunks
+            return tail
+
+    def _tell_shrunk(self, tail: Tail) -> None:
+        for kafka_topic in sorted({topic for topic, _ in tail.shrunk}):
+            self._log.emit(
+                "kafka_partition_shrunk",
+                kafka_topic=kafka_topic,
+                partitions=sorted(number for topic, number in tail.shrunk if topic == kafka_topic),
+            )
 
     def close(self) -> None:
         """Let the thread end by itself."""
@@ -87,7 +167,7 @@ class TailReader:
 
 def make_duplicates(config: BridgeConfig) -> Duplicates:
     """Make the dedup window that the configuration asks for, empty."""
-    window = _window_of(config)
+    window = window_of(config)
     if not window.keys_max:
         return Duplicates(None)
     return Duplicates(
@@ -100,11 +180,12 @@ def make_tail_reader(config: BridgeConfig, properties: Properties, log: EventLog
     topics = {each.kafka_topic: Kind.TELEMETRY for each in config.route}
     topics[config.dead_letter.kafka_topic] = Kind.DEAD_LETTER
     return TailReader(
-        KafkaTail(properties, topics), _window_of(config), quiet_s=config.kafka.quiet_s, log=log
+        KafkaTail(properties, topics), window_of(config), quiet_s=config.kafka.quiet_s, log=log
     )
 
 
-def _window_of(config: BridgeConfig) -> Window:
+def window_of(config: BridgeConfig) -> Window:
+    """Tell how deep the dedup window is, in memory, in the journal and in Kafka."""
     return Window(
         ttl_s=config.dedup.ttl_s,
         keys_max=config.dedup.keys_max,
