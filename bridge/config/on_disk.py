@@ -1,5 +1,6 @@
 """What only a look at the machine shows: files that are there, readable, and private enough."""
 
+import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,6 +41,33 @@ def check(config: BridgeConfig, environment: Mapping[str, str]) -> Iterator[Prob
         if isinstance(value, str) and value:
             path = ("kafka", "properties", name)
             yield from _check_file(path, Path(value), is_private=name in _PRIVATE_PROPERTY_FILES)
+    spool = config.spool
+    if spool.directory is not None and spool.bytes_max and Path(spool.directory).is_absolute():
+        problem = _directory_problem(Path(spool.directory))
+        if problem is not None:
+            yield Problem(
+                ("spool", "directory"),
+                f"directory {quoted(spool.directory)} {problem}: choose one that the bridge may"
+                " write, or set spool.bytes_max = 0",
+            )
+
+
+def _directory_problem(directory: Path) -> str | None:
+    """Say what keeps it from being written, or from being made; nothing is written here."""
+    there = directory
+    try:
+        while not there.exists() and there != there.parent:
+            there = there.parent
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+    except ValueError:
+        return "has a name that is no path"
+    prefix = "" if there == directory else f"cannot be made, since {quoted(str(there))} "
+    if not there.is_dir():
+        return f"{prefix}is no directory"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{prefix}is not writable"
+    return None
 
 
 def _check_secret(

@@ -4,6 +4,8 @@ A rule is a function that yields problems and warnings; none reads a file (on_di
 """
 
 from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Final
 
 from bridge.config.addresses import host_and_port, is_host, is_loopback
 from bridge.config.paths import KeyPath, quoted
@@ -14,6 +16,8 @@ from bridge.config.sections import BridgeConfig, MqttSection, Route, Secret
 MQTT_TOPIC_BYTES_MAX = 65_535
 KAFKA_TOPIC_CHARACTERS_MAX = 249
 MQTT_TLS_PORT = 8883
+FLUSH_RESERVE_S: Final = 5.0
+"""The part of the drain budget that the flush to Kafka does not get."""
 DEVICE_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _KAFKA_TOPIC_CHARACTERS = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
@@ -29,6 +33,7 @@ def check(config: BridgeConfig) -> Iterator[Problem]:
     yield from _check_route_pairs(config.route)
     yield from _check_dead_letter(config)
     yield from _check_gaps(config)
+    yield from _check_spool(config)
     try:
         host_and_port(config.ops.listen, port_min=0)
     except ValueError as error:
@@ -258,3 +263,33 @@ def _check_gaps(config: BridgeConfig) -> Iterator[Problem]:
                 " among its records; give one of them another topic",
                 also=(other,),
             )
+
+
+def _check_spool(config: BridgeConfig) -> Iterator[Problem]:
+    spool = config.spool
+    if spool.directory is not None and not PurePath(spool.directory).is_absolute():
+        yield Problem(
+            ("spool", "directory"),
+            f"{quoted(spool.directory)} is relative: started in another directory, the bridge would"
+            " not find what it still owes to Kafka; write the whole path",
+        )
+    if not spool.bytes_max:
+        return
+    flush_s = config.shutdown.drain_timeout_s - FLUSH_RESERVE_S
+    if spool.after_s >= flush_s:
+        yield Problem(
+            ("spool", "after_s"),
+            f"{spool.after_s:g} is not below shutdown.drain_timeout_s less {FLUSH_RESERVE_S:g} s"
+            f" ({flush_s:g}): a stop would end before the spool took over; lower it, or raise"
+            " shutdown.drain_timeout_s",
+            also=(("shutdown", "drain_timeout_s"),),
+        )
+    if spool.bytes_max < config.mqtt.unsettled_bytes_max:
+        yield Problem(
+            ("spool", "bytes_max"),
+            f"{spool.bytes_max} is less than mqtt.unsettled_bytes_max"
+            f" ({config.mqtt.unsettled_bytes_max}): the spool would be full before it holds what is"
+            " under way; raise it, or write 0 for no spool",
+            also=(("mqtt", "unsettled_bytes_max"),),
+            is_warning=True,
+        )

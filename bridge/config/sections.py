@@ -69,6 +69,10 @@ class MqttSection(Section, frozen=True):
     """A larger PUBLISH becomes a dead letter of its first 64 KiB; it never disconnects."""
     keep_alive_s: Annotated[int, Meta(ge=1, le=65_535)] = 30
     """Keep Alive asked for; the MQTT broker may impose its own."""
+    broker_queue_messages: Annotated[int, Meta(ge=0)] = 0
+    """How many messages the MQTT broker queues for us, for the outage budget; 0: unknown."""
+    broker_queue_bytes: Annotated[int, Meta(ge=0)] = 0
+    """The same in bytes; 0: unknown."""
     canary_device_id: Annotated[str, Meta(max_length=64)] = ""
     """Set: a message in its name through each filter, once a minute, proves that reading works."""
     tls: MqttTls | None = None
@@ -123,6 +127,17 @@ class ValidationSection(Section, frozen=True):
     """How old a device's timestamp may be."""
 
 
+class SpoolSection(Section, frozen=True):
+    """Where acknowledged records lie while Kafka is away."""
+
+    directory: NonEmpty | None = None
+    """Default: $STATE_DIRECTORY, else the user's state directory, one for each client id."""
+    bytes_max: Annotated[int, Meta(ge=0)] = 1_073_741_824
+    """Bytes of records on disk; 0 turns the spool off."""
+    after_s: PositiveSeconds = 5.0
+    """A Kafka topic that has confirmed nothing for so long: its records go to disk."""
+
+
 class GapsSection(Section, frozen=True):
     """Where it is told that messages may be missing."""
 
@@ -170,8 +185,9 @@ class BridgeConfig(Section, frozen=True):
     route: Annotated[tuple[Route, ...], Meta(min_length=1)] = (Route(),)
     dead_letter: DeadLetterSection = DeadLetterSection()
     validation: ValidationSection = ValidationSection()
-    gaps: GapsSection = GapsSection()
     dedup: DedupSection = DedupSection()
+    spool: SpoolSection = SpoolSection()
+    gaps: GapsSection = GapsSection()
     ops: OpsSection = OpsSection()
     log: LogSection = LogSection()
     shutdown: ShutdownSection = ShutdownSection()

@@ -41,6 +41,8 @@ class Outcome(enum.StrEnum):
     PRODUCED = "produced"
     DEAD_LETTERED = "dead_lettered"
     DUPLICATE = "duplicate"
+    DROPPED = "dropped"
+    """Left out by a policy that the operator chose; nothing is dropped without one."""
 
 
 class ConnectionReason(enum.StrEnum):
@@ -119,7 +121,9 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     """
 
     received: int = 0
-    """QoS 1 PUBLISHes: the left side of the conservation equation."""
+    """QoS 1 PUBLISHes: with the next one the left side of the conservation equation."""
+    spooled_at_start: int = 0
+    """What an earlier process had acknowledged and left in the spool, in the same unit."""
     received_qos0: int = 0
     settled: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Outcome))
     messages: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Status))
@@ -128,6 +132,11 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     records_reordered: int = 0
     producer_rebuilds: int = 0
     pubacks_sent: int = 0
+    spool_rows_written: int = 0
+    spool_rows_drained: int = 0
+    """Rows that Kafka confirmed, or had already."""
+    spool_failures: int = 0
+    """Transactions and reads that the disk refused."""
     mqtt_connections: dict[str, int] = msgspec.field(
         default_factory=lambda: _zeros(ConnectionReason)
     )
@@ -141,13 +150,14 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
         default_factory=lambda: _zeros(ProtocolErrorKind)
     )
 
-    def residue(self, in_flight: int) -> int:
+    def residue(self, in_flight: int, spooled: int = 0) -> int:
         """Return what conservation leaves over; other than 0 is our bug."""
-        return self.received - sum(self.settled.values()) - in_flight
+        came = self.received + self.spooled_at_start
+        return came - sum(self.settled.values()) - spooled - in_flight
 
 
 class LatencyHistogram:
-    """Latencies from PUBLISH read to delivery report; one bisection for each socket read."""
+    """From PUBLISH read to delivery report or spool commit; one bisection a socket read."""
 
     def __init__(self) -> None:
         self.counts = [0] * (len(LATENCY_BOUNDS_S) + 1)

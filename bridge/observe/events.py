@@ -2,13 +2,14 @@
 
 import sys
 
-from bridge.observe.catalogue import kafka, mqtt, process
+from bridge.observe.catalogue import kafka, mqtt, process, spool
 from bridge.observe.catalogue.entry import Event
 
 _PARTS = (
     ("The process", process.EVENTS),
     ("MQTT", mqtt.EVENTS),
     ("Kafka", kafka.EVENTS),
+    ("The spool", spool.EVENTS),
 )
 
 CATALOGUE: dict[str, Event] = {entry.name: entry for _, entries in _PARTS for entry in entries}

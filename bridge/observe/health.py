@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from bridge.observe.spool_facts import SpoolFacts
 from bridge.observe.text import printable
 
 STUCK_AFTER_S = 120.0
@@ -43,6 +44,9 @@ class WaitsFor(enum.StrEnum):
     KAFKA_AWAY = "kafka_away"
     KAFKA_REFUSES = "kafka_refuses"
     MQTT_AWAY = "mqtt_away"
+    SPOOL_FULL = "spool_full"
+    SPOOL_FAILED = "spool_failed"
+    """The disk does not take what is owed; it is asked again and again."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,13 +67,16 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     kafka: KafkaState
     mqtt_detail: str = ""
     kafka_detail: str = ""
+    spool: SpoolFacts = SpoolFacts()
+    outage_budget_s: float | None = None
+    """How long Kafka may stay away before something is lost; None: nobody knows."""
     steps: Sequence[Step] = ()
     is_stopping: bool = False
     stuck_after_s: float = STUCK_AFTER_S
 
 
 def ready(inputs: HealthInputs) -> Answer:
-    """Tell whether messages flow: subscribed, Kafka answers, and not on the way to stop."""
+    """Tell whether messages flow: subscribed, Kafka answers, the spool takes, and no stop."""
     checks = {
         "mqtt": _check(
             is_ok=inputs.mqtt is MqttState.SUBSCRIBED,
@@ -81,11 +88,21 @@ def ready(inputs: HealthInputs) -> Answer:
             state=inputs.kafka,
             detail=inputs.kafka_detail,
         ),
+        # Rows that wait or drain are safe, and acknowledged: a spool that holds some is ready.
+        "spool": _check(
+            is_ok=inputs.spool.is_well,
+            state=inputs.spool.state,
+            detail=inputs.spool.detail,
+        ),
     }
     if inputs.is_stopping:
         checks["process"] = _check(is_ok=False, state="stopping", detail="the bridge is stopping")
     is_ready = all(check["ok"] for check in checks.values())
-    return is_ready, {"ready": is_ready, "checks": checks}
+    body: dict[str, Any] = {"ready": is_ready, "checks": checks}
+    if inputs.kafka is not KafkaState.ANSWERS and inputs.outage_budget_s is not None:
+        # JSON has no infinity: without inflow it is null.
+        body["outage_budget_s"] = round(inputs.outage_budget_s, 1)
+    return is_ready, body
 
 
 def missing_parts(body: dict[str, Any]) -> list[str]:

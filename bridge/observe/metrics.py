@@ -1,5 +1,6 @@
 """Counters and gauges become Prometheus text, when somebody asks for it and not before."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -32,9 +33,16 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
     window_used_ratio: float
     """In flight over `mqtt.unsettled_max`, or the same in bytes, whichever is larger."""
     queue_depth: int
+    """Not yet settled, and spooled."""
     active_devices: int
     dedup_window_s: float
     is_ready: bool
+    messages_spooled: int = 0
+    """QoS 1 messages acknowledged, on disk, and not yet in Kafka."""
+    spool_bytes: int = 0
+    spool_bytes_max: int = 0
+    outage_budget_s: float | None = None
+    """None where nobody knows: NaN in the exposition; without inflow it is infinite."""
 
 
 class BuildInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +105,7 @@ class _BridgeCollector(Collector):
         yield from self._labelled()
         yield from self._plain()
         yield _histogram(self._latency)
-        yield from _gauge_families(self._gauges())
+        yield from _gauge_families(self._gauges(), self._counters)
         yield InfoMetricFamily(
             "bridge_build",
             "Versions of the bridge and of what it stands on.",
@@ -168,6 +176,21 @@ class _BridgeCollector(Collector):
             ),
             ("bridge_pubacks_sent", "PUBACKs sent.", counters.pubacks_sent),
             (
+                "bridge_spool_rows_written",
+                "Records committed to the spool.",
+                counters.spool_rows_written,
+            ),
+            (
+                "bridge_spool_rows_drained",
+                "Records of the spool that Kafka has.",
+                counters.spool_rows_drained,
+            ),
+            (
+                "bridge_spool_failures",
+                "Times the disk refused to write or to read the spool.",
+                counters.spool_failures,
+            ),
+            (
                 "bridge_canaries_received",
                 "Our own canaries received and swallowed; no part of the messages received.",
                 counters.canaries_received,
@@ -220,15 +243,16 @@ def _histogram(latency: LatencyHistogram) -> Metric:
     buckets.append(("+Inf", so_far + latency.counts[-1]))
     return HistogramMetricFamily(
         "ingestion_latency_seconds",
-        "From PUBLISH read to delivery report.",
+        "From PUBLISH read to delivery report or spool commit.",
         buckets=buckets,
         sum_value=latency.sum_s,
     )
 
 
-def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
+def _gauge_families(gauges: Gauges, counters: Counters) -> Iterator[Metric]:
     for name, meaning, value in (
-        ("ingestion_queue_depth", "Messages not yet settled.", gauges.queue_depth),
+        *_spool_gauges(gauges, counters),
+        ("ingestion_queue_depth", "Messages not yet settled, and spooled.", gauges.queue_depth),
         (
             "ingestion_active_devices",
             "Devices heard of in the last five minutes.",
@@ -246,7 +270,7 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
         ),
         (
             "bridge_conservation_residue",
-            "Received, less settled, less in flight: other than 0 is a bug.",
+            "Received and spooled at start, less settled, spooled, in flight: not 0 is a bug.",
             gauges.residue,
         ),
         (
@@ -262,3 +286,26 @@ def _gauge_families(gauges: Gauges) -> Iterator[Metric]:
         ("bridge_ready", "1 while /health/ready is 200.", int(gauges.is_ready)),
     ):
         yield GaugeMetricFamily(name, meaning, value=value)
+
+
+def _spool_gauges(gauges: Gauges, counters: Counters) -> Iterator[tuple[str, str, float]]:
+    budget_s = math.nan if gauges.outage_budget_s is None else gauges.outage_budget_s
+    yield from (
+        (
+            "bridge_messages_spooled",
+            "QoS 1 messages acknowledged, on disk, and not yet in Kafka.",
+            gauges.messages_spooled,
+        ),
+        (
+            "bridge_messages_spooled_at_start",
+            "The same, as an earlier process left them to this one.",
+            counters.spooled_at_start,
+        ),
+        ("bridge_spool_bytes", "Bytes of records in the spool.", gauges.spool_bytes),
+        ("bridge_spool_bytes_max", "Bound on them; 0: no spool.", gauges.spool_bytes_max),
+        (
+            "bridge_outage_budget_seconds",
+            "How long Kafka may be away from now on before something is lost; NaN: unknown.",
+            budget_s,
+        ),
+    )

@@ -1,22 +1,26 @@
-"""Health and metrics over HTTP, in the same loop, bounded against whoever connects.
+"""Health, metrics and status over HTTP, in the same loop, bounded against whoever connects.
 
 Theory of operation. One connection carries one request and has one deadline for everything: the
 request line that comes byte by byte, the body nobody asked for, the answer nobody reads. So no
 idle connection is ever kept, and no second timer is needed. When all places are taken the oldest
 connection goes: honest clients are done in milliseconds, so a flood cannot lock a probe out.
+
+`/status` tells more than a probe needs, so it is answered on loopback only, and only to who asked
+for this very host by name: a web page whose name was rebound to 127.0.0.1 sends its own.
 """
 
 import asyncio
 import errno
 import logging
 import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 import msgspec
 from aiohttp import web
 
-from bridge.config.addresses import host_and_port
+from bridge.config.addresses import host_and_port, is_loopback
 from bridge.errors import ConfigError
 from bridge.observe.log import EventLog, raised_at
 from bridge.observe.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
@@ -28,6 +32,10 @@ HEAD_BYTES_MAX = 16_384
 """All a client may send on a connection; a scrape's head is some 300 bytes."""
 LINE_BYTES_MAX = 8_190
 
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+))(?::[0-9]{1,5})?")
+"""A Host field; the port is not looked at, because a tunnel has another one at its near end."""
+_OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_PATHS = ("/health/live", "/health/ready", "/metrics")
 _JSON_CONTENT_TYPE = "application/json"
 _METHODS = ("GET", "HEAD")
 _STOP_S = 1.0
@@ -46,7 +54,7 @@ Probe: TypeAlias = Callable[[], tuple[bool, dict[str, Any]]]
 
 
 class OpsEndpoints:
-    """Answer `/health/live`, `/health/ready` and `/metrics`; ask for the facts at each request."""
+    """Answer health, metrics and, where it is given, status; ask for the facts at each request."""
 
     def __init__(  # noqa: PLR0913 - every argument is named, and the bounds have defaults
         self,
@@ -56,6 +64,7 @@ class OpsEndpoints:
         liveness: Probe,
         metrics: Callable[[], bytes],
         log: EventLog,
+        status: Callable[[], dict[str, Any]] | None = None,
         connections_max: int = CONNECTIONS_MAX,
         connection_max_s: float = CONNECTION_MAX_S,
     ) -> None:
@@ -63,6 +72,7 @@ class OpsEndpoints:
         self._readiness = readiness
         self._liveness = liveness
         self._metrics = metrics
+        self._status = status
         self._log = log
         self._connections_max = connections_max
         self._connection_max_s = connection_max_s
@@ -139,18 +149,33 @@ class OpsEndpoints:
         return response
 
     def _respond(self, request: web.BaseRequest) -> web.Response:
+        paths = _PATHS if self._status is None else (*_PATHS, "/status")
+        if request.path in paths and request.method not in _METHODS:
+            response = _text(405, "only GET and HEAD are allowed here")
+            response.headers["Allow"] = ", ".join(_METHODS)
+            return response
         match request.path:
-            case "/health/live" | "/health/ready" | "/metrics" if request.method not in _METHODS:
-                response = _text(405, "only GET and HEAD are allowed here")
-                response.headers["Allow"] = ", ".join(_METHODS)
-                return response
             case "/health/live":
                 return _health(*self._liveness())
             case "/health/ready":
                 return _health(*self._readiness())
             case "/metrics":
                 return _response(200, self._metrics(), METRICS_CONTENT_TYPE)
-        return _text(404, "not found; there are /health/live, /health/ready and /metrics")
+            case "/status" if self._status is not None:
+                return self._respond_with_status(request, self._status)
+        return _text(404, f"not found; there are {', '.join(paths[:-1])} and {paths[-1]}")
+
+    def _respond_with_status(
+        self, request: web.BaseRequest, status: Callable[[], dict[str, Any]]
+    ) -> web.Response:
+        assert self._listener is not None, "ops endpoints are not started"
+        hosts = [each.getsockname()[0] for each in self._listener.sockets]
+        if not all(is_loopback(host) for host in hosts):
+            return _text(403, "status is told on loopback only; ops.listen is another address")
+        names = _OWN_NAMES | set(hosts) | {host_and_port(self._listen, port_min=0)[0].lower()}
+        if _host_asked_for(request) not in names:
+            return _text(421, "this is not the host that was asked for; use localhost")
+        return _response(200, msgspec.json.encode(status()), _JSON_CONTENT_TYPE)
 
     def _explain(self, error: OSError) -> str:
         number = error.errno or 0
@@ -224,6 +249,13 @@ class _Connection(web.RequestHandler):
         """Close at once, without waiting for what the client does not read."""
         if self._aborted_transport is not None:
             self._aborted_transport.abort()
+
+
+def _host_asked_for(request: web.BaseRequest) -> str | None:
+    """Return the one name in Host, without brackets and port."""
+    given = request.headers.getall("Host", [])
+    found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+    return None if found is None else (found[1] or found[2]).lower()
 
 
 def _health(is_ok: bool, body: dict[str, Any]) -> web.Response:  # noqa: FBT001 - as probes return

@@ -7,6 +7,8 @@ from typing import Final
 
 from bridge.errors import ConfigError
 
+_FILE_NAME: Final = "spool.lock"
+_LOCKS_OF_LINUX: Final = Path("/proc/locks")
 _UNUSABLE: Final = (
     'spool.directory "{directory}" cannot be used: {reason}: choose a directory that the bridge'
     " may write, or set spool.bytes_max = 0"
@@ -23,7 +25,7 @@ def lock(directory: Path) -> int:
     Raises:
         ConfigError: Another process has it, or the directory cannot be used.
     """
-    path = directory / "spool.lock"
+    path = directory / _FILE_NAME
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -40,3 +42,37 @@ def lock(directory: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
+
+
+def owner_of(directory: Path) -> int | None:
+    """Return the process that has the directory; takes no lock, so no start can meet it.
+
+    The number in the file outlives its process, so the table of locks is asked as well.
+    """
+    path = directory / _FILE_NAME
+    try:
+        inode = path.stat().st_ino
+        owner = int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    try:
+        table = _LOCKS_OF_LINUX.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return owner if _is_alive(owner) else None
+    # "7: FLOCK  ADVISORY  WRITE 4711 fe:00:9978103 0 EOF"; the device is not that of stat on btrfs.
+    locks = [line.split() for line in table.splitlines()]
+    is_held = any(
+        each[1] == "FLOCK" and each[4] == str(owner) and each[5].endswith(f":{inode}")
+        for each in locks
+    )
+    return owner if is_held else None
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # It lives, and is somebody else's.
+    return True

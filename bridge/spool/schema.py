@@ -28,8 +28,11 @@ _TABLES: Final = (
 _META: Final = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 
 
-def judge(path: Path, client_id: str) -> None:
+def judge(path: Path, client_id: str, *, leaves_no_trace: bool = False) -> None:
     """Refuse what is not ours to write, by reading alone: it must stay as it is.
+
+    SQLite makes files beside one that it reads; `leaves_no_trace` forbids that, and with it the
+    sight of what is not yet moved into the file itself. It is for a spool that nobody has open.
 
     Raises:
         ConfigError: The file has a newer format, or belongs to another client id.
@@ -38,7 +41,8 @@ def judge(path: Path, client_id: str) -> None:
     if not path.exists() or not path.stat().st_size:
         return
     # Closing a connection that may write would move the log of a crashed owner into the file.
-    database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+    how = "immutable=1" if leaves_no_trace else "mode=ro"
+    database = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True)
     try:
         meta = _meta(database) if _has_table(database, "meta") else None
     finally:

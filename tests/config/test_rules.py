@@ -83,6 +83,18 @@ def test_a_kafka_topic_has_a_name_that_kafka_takes(kafka_topic: str, problem: st
             id="gaps among dead letters",
         ),
         pytest.param(
+            "[spool]\nafter_s = 25\n[shutdown]\ndrain_timeout_s = 30",
+            "line 2: spool.after_s: 25 is not below shutdown.drain_timeout_s less 5 s (25): a stop"
+            " would end before the spool took over; lower it, or raise shutdown.drain_timeout_s",
+            id="spool after the end of a stop",
+        ),
+        pytest.param(
+            "[spool]\ndirectory = 'spool'",
+            'line 2: spool.directory: "spool" is relative: started in another directory, the bridge'
+            " would not find what it still owes to Kafka; write the whole path",
+            id="spool that depends on the working directory",
+        ),
+        pytest.param(
             "[mqtt]\npassword = { env = 'SECRET' }",
             "line 2: mqtt.password: there is no mqtt.username to go with it; write one,"
             " or remove the password",
@@ -139,6 +151,20 @@ def test_keys_that_do_not_go_together_are_refused_with_a_remedy(
     assert problems == [f'config file "x.toml" {problem}']
 
 
+def test_a_short_stop_asks_for_a_faster_spool_even_where_the_file_names_none(
+    tmp_path: Path,
+) -> None:
+    (problem,) = problems_of(tmp_path, "[shutdown]\ndrain_timeout_s = 8")
+
+    assert "spool.after_s: 5 is not below shutdown.drain_timeout_s less 5 s (3)" in problem
+
+
+def test_without_a_spool_nothing_is_asked_of_its_other_keys(tmp_path: Path) -> None:
+    text = "[spool]\nbytes_max = 0\nafter_s = 100\n[shutdown]\ndrain_timeout_s = 8"
+
+    assert warnings_of(tmp_path, text) == []
+
+
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::1]:9464", "localhost:1", "0.0.0.0:65535"])
 def test_an_address_to_listen_on_is_taken(tmp_path: Path, listen: str) -> None:
     loaded = load_text(tmp_path, f"[ops]\nlisten = '{listen}'")
@@ -172,6 +198,13 @@ def test_an_address_to_listen_on_is_taken(tmp_path: Path, listen: str) -> None:
             "line 2: mqtt.packet_bytes_max: one packet of 2097152 bytes is more than"
             " mqtt.unsettled_bytes_max (1048576) lets wait; raise that one, or lower this",
             id="one packet above the bound of all",
+        ),
+        pytest.param(
+            "[spool]\nbytes_max = 1000000",
+            "line 2: spool.bytes_max: 1000000 is less than mqtt.unsettled_bytes_max (67108864): the"
+            " spool would be full before it holds what is under way; raise it, or write 0 for no"
+            " spool",
+            id="a spool smaller than what may be under way",
         ),
     ],
 )

@@ -15,7 +15,7 @@ def test_all_labels_are_there_from_the_start() -> None:
     counters = Counters()
 
     assert counters.dead_letters == {reason.value: 0 for reason in Reason}
-    assert set(counters.settled) == {"produced", "dead_lettered", "duplicate"}
+    assert set(counters.settled) == {"produced", "dead_lettered", "duplicate", "dropped"}
 
 
 def test_counters_take_the_enum_as_well_as_its_text() -> None:
@@ -40,6 +40,15 @@ def test_the_residue_is_what_conservation_leaves_over() -> None:
 
     assert counters.residue(in_flight=3) == 0
     assert counters.residue(in_flight=2) == 1
+
+
+def test_what_lies_in_the_spool_and_lay_there_at_the_start_are_terms_of_conservation() -> None:
+    counters = Counters(received=10, spooled_at_start=5)
+    counters.settled["produced"] = 6
+    counters.settled["dropped"] = 1
+
+    assert counters.residue(in_flight=3, spooled=5) == 0
+    assert counters.residue(in_flight=3, spooled=4) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+import math
+
+import msgspec
 import pytest
 
 from bridge.observe.health import (
@@ -10,6 +13,7 @@ from bridge.observe.health import (
     missing_parts,
     ready,
 )
+from bridge.observe.spool_facts import SpoolFacts
 
 
 def inputs_with(*steps: Step, mqtt: MqttState = MqttState.SUBSCRIBED) -> HealthInputs:
@@ -25,6 +29,7 @@ def test_subscribed_and_answered_is_ready() -> None:
         "checks": {
             "mqtt": {"ok": True, "state": "subscribed", "detail": ""},
             "kafka": {"ok": True, "state": "answers", "detail": ""},
+            "spool": {"ok": True, "state": "off", "detail": ""},
         },
     }
 
@@ -51,6 +56,70 @@ def test_what_is_missing_is_named(
     assert not is_ready
     assert body["ready"] is False
     assert missing_parts(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("spool", "state", "is_ok"),
+    [
+        pytest.param(SpoolFacts(), "off", True, id="no spool"),
+        pytest.param(SpoolFacts(bytes_max=9), "empty", True, id="nothing in it"),
+        pytest.param(SpoolFacts(rows=2, live_bytes=5, bytes_max=9), "holds", True, id="drains"),
+        pytest.param(
+            SpoolFacts(rows=2, live_bytes=9, bytes_max=9, obstacle="spool_full"),
+            "spool_full",
+            False,
+            id="full",
+        ),
+        pytest.param(
+            SpoolFacts(bytes_max=9, obstacle="spool_failed", error="disk I/O error"),
+            "spool_failed",
+            False,
+            id="disk fails",
+        ),
+        pytest.param(SpoolFacts(rows=2, obstacle="spool_full"), "off", True, id="turned off"),
+    ],
+)
+def test_a_spool_that_takes_what_is_owed_is_ready_whatever_it_holds(
+    spool: SpoolFacts,
+    state: str,
+    is_ok: bool,  # noqa: FBT001
+) -> None:
+    is_ready, body = ready(
+        HealthInputs(mqtt=MqttState.SUBSCRIBED, kafka=KafkaState.ANSWERS, spool=spool)
+    )
+
+    assert is_ready is is_ok
+    assert body["checks"]["spool"]["state"] == state
+    assert missing_parts(body) == ([] if is_ok else ["spool"])
+
+
+def test_the_detail_of_the_spool_counts_and_says_why_it_fails() -> None:
+    spool = SpoolFacts(rows=2, live_bytes=5, bytes_max=9, error="disk \x1b full")
+    inputs = HealthInputs(mqtt=MqttState.SUBSCRIBED, kafka=KafkaState.ANSWERS, spool=spool)
+
+    _, body = ready(inputs)
+
+    assert body["checks"]["spool"]["detail"] == r"2 rows, 5 of 9 bytes; disk \x1b full"
+
+
+@pytest.mark.parametrize(
+    ("kafka", "budget_s", "expected"),
+    [
+        pytest.param(KafkaState.KAFKA_AWAY, 3_480.04, b"3480.0", id="away"),
+        pytest.param(KafkaState.KAFKA_REFUSES, math.inf, b"null", id="no inflow"),
+        pytest.param(KafkaState.KAFKA_AWAY, None, None, id="unknown"),
+        pytest.param(KafkaState.ANSWERS, 3_480.0, None, id="there"),
+    ],
+)
+def test_while_kafka_is_away_readiness_says_how_long_that_may_last(
+    kafka: KafkaState, budget_s: float | None, expected: bytes | None
+) -> None:
+    inputs = HealthInputs(mqtt=MqttState.SUBSCRIBED, kafka=kafka, outage_budget_s=budget_s)
+
+    _, body = ready(inputs)
+
+    written = msgspec.json.encode(body["outage_budget_s"]) if "outage_budget_s" in body else None
+    assert written == expected
 
 
 def test_details_from_outside_are_escaped() -> None:

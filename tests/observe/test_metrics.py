@@ -1,6 +1,8 @@
+import math
 import re
 
 import pytest
+from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.observe.counters import Counters, LatencyHistogram
@@ -10,6 +12,18 @@ from bridge.observe.metrics import BuildInfo, Gauges, Metrics
 class Quiet:
     lines_suppressed = 3
     lines_lost = 4
+
+
+GAUGES = Gauges(
+    in_flight=5,
+    residue=0,
+    oldest_unsettled_s=1.5,
+    window_used_ratio=0.25,
+    queue_depth=5,
+    active_devices=7,
+    dedup_window_s=60.0,
+    is_ready=True,
+)
 
 
 @pytest.fixture
@@ -24,19 +38,14 @@ def latency() -> LatencyHistogram:
 
 @pytest.fixture
 def metrics(counters: Counters, latency: LatencyHistogram) -> Metrics:
+    return metrics_with(counters, latency, GAUGES)
+
+
+def metrics_with(counters: Counters, latency: LatencyHistogram, gauges: Gauges) -> Metrics:
     return Metrics(
         counters=counters,
         latency=latency,
-        gauges=lambda: Gauges(
-            in_flight=5,
-            residue=0,
-            oldest_unsettled_s=1.5,
-            window_used_ratio=0.25,
-            queue_depth=5,
-            active_devices=7,
-            dedup_window_s=60.0,
-            is_ready=True,
-        ),
+        gauges=lambda: gauges,
         build=BuildInfo(version="0.1.0", python="3.11.7", librdkafka="2.11.0"),
         log=Quiet(),
     )
@@ -75,6 +84,14 @@ def samples(metrics: Metrics) -> dict[str, float]:
         "bridge_records_produced_again_total",
         "bridge_records_reordered_total",
         "bridge_pubacks_sent_total",
+        'bridge_messages_settled_total{outcome="dropped"}',
+        "bridge_messages_spooled",
+        "bridge_messages_spooled_at_start",
+        "bridge_spool_bytes",
+        "bridge_spool_bytes_max",
+        "bridge_spool_rows_written_total",
+        "bridge_spool_rows_drained_total",
+        "bridge_spool_failures_total",
         "bridge_conservation_residue",
     ],
 )
@@ -94,6 +111,35 @@ def test_gauges_are_asked_for_at_the_scrape(metrics: Metrics) -> None:
     assert found["bridge_log_lines_suppressed_total"] == 3
     assert found["bridge_log_lines_lost_total"] == 4
     assert found['bridge_build_info{librdkafka="2.11.0",python="3.11.7",version="0.1.0"}'] == 1
+
+
+def test_the_spool_shows_what_it_holds_and_held_at_the_start() -> None:
+    gauges = structs.replace(GAUGES, messages_spooled=4, spool_bytes=300, spool_bytes_max=900)
+    counters = Counters(spooled_at_start=9, spool_rows_written=7, spool_rows_drained=3)
+
+    found = samples(metrics_with(counters, LatencyHistogram(), gauges))
+
+    assert found["bridge_messages_spooled"] == 4
+    assert found["bridge_messages_spooled_at_start"] == 9
+    assert found["bridge_spool_bytes"] == 300
+    assert found["bridge_spool_bytes_max"] == 900
+    assert found["bridge_spool_rows_written_total"] == 7
+    assert found["bridge_spool_rows_drained_total"] == 3
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "written"),
+    [(3_480.5, "3480.5"), (math.inf, "inf"), (None, "nan")],
+    ids=["known", "no inflow", "unknown"],
+)
+def test_an_outage_budget_is_seconds_or_without_end_or_unknown(
+    budget_s: float | None, written: str
+) -> None:
+    gauges = structs.replace(GAUGES, outage_budget_s=budget_s)
+
+    found = samples(metrics_with(Counters(), LatencyHistogram(), gauges))
+
+    assert str(found["bridge_outage_budget_seconds"]) == written
 
 
 def test_counts_show_at_the_next_scrape(metrics: Metrics, counters: Counters) -> None:

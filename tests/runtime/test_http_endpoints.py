@@ -1,5 +1,6 @@
 import asyncio
 import io
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,10 +27,12 @@ class Stand:
         listen: str = "127.0.0.1:0",
         connection_max_s: float = AGES_S,
         connections_max: int = 64,
+        has_status: bool = True,
     ) -> None:
         self.ready: tuple[bool, dict[str, Any]] = (True, {"ready": True})
         self.live: tuple[bool, dict[str, Any]] = (True, {"live": True})
         self.exposition = b"up 1\n"
+        self.status: dict[str, Any] = {"version": "1"}
         self.log_stream = io.StringIO()
         self.endpoints = OpsEndpoints(
             listen=listen,
@@ -39,6 +42,7 @@ class Stand:
             log=EventLog(
                 level=Level.INFO, lines=StreamLines(self.log_stream), renderer=render_json
             ),
+            status=(lambda: self.status) if has_status else None,
             connection_max_s=connection_max_s,
             connections_max=connections_max,
         )
@@ -59,8 +63,10 @@ class Stand:
         writer.close()
         return answer
 
-    async def get(self, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-        answer = await self.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    async def get(
+        self, path: str, method: str = "GET", *, host: str = "Host: x\r\n"
+    ) -> tuple[int, dict[str, str], bytes]:
+        answer = await self.send(f"{method} {path} HTTP/1.1\r\n{host}\r\n".encode())
         head, _, body = answer.partition(b"\r\n\r\n")
         status, *lines = head.decode().split("\r\n")
         headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines)}
@@ -133,9 +139,79 @@ async def test_head_answers_without_a_body(stand: Stand) -> None:
     assert body == b""
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/status", "/metrics/", "/../metrics"])
+@pytest.mark.parametrize("path", ["/", "/health", "/status/", "/metrics/", "/../metrics"])
 async def test_another_path_is_not_found(stand: Stand, path: str) -> None:
     assert (await stand.get(path))[0] == 404
+
+
+async def test_without_a_status_to_tell_its_path_is_not_found() -> None:
+    async with running(Stand(has_status=False)) as stand:
+        status, _, body = await stand.get("/status", host="Host: localhost\r\n")
+
+    assert (404, b"not found; there are /health/live, /health/ready and /metrics\n") == (
+        status,
+        body,
+    )
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:9464", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:9464"],
+)
+async def test_status_is_told_to_who_asks_for_this_host(stand: Stand, host: str) -> None:
+    status, headers, body = await stand.get("/status", host=f"Host: {host}\r\n")
+
+    assert 200 == status
+    assert "application/json" == headers["content-type"]
+    assert stand.status == msgspec.json.decode(body)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param("", id="none"),
+        pytest.param("Host: \r\n", id="empty"),
+        pytest.param("Host: evil.example\r\n", id="rebound name"),
+        pytest.param("Host: localhost.evil.example\r\n", id="name that begins as ours"),
+        pytest.param("Host: 127.0.0.1.evil.example:9464\r\n", id="address as a beginning"),
+        pytest.param("Host: localhost@evil.example\r\n", id="user name"),
+        pytest.param("Host: [::1]x\r\n", id="something behind the bracket"),
+        pytest.param("Host: evil.example\r\nHost: localhost\r\n", id="two, ours last"),
+        pytest.param("Host: localhost\r\nHost: evil.example\r\n", id="two, ours first"),
+        pytest.param("Origin: http://localhost\r\n", id="origin alone"),
+    ],
+)
+async def test_status_is_not_told_to_a_name_that_was_bound_to_this_host(
+    stand: Stand, host: str
+) -> None:
+    status, _, body = await stand.get("/status", host=host)
+
+    assert status in {400, 421}
+    assert b"version" not in body
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="all of 127/8 is loopback there")
+async def test_the_name_that_is_listened_on_is_ours_too() -> None:
+    async with running(Stand(listen="127.0.0.2:0")) as stand:
+        status, _, _ = await stand.get("/status", host="Host: 127.0.0.2:80\r\n")
+
+    assert 200 == status
+
+
+async def test_off_loopback_status_is_not_told_whatever_the_host() -> None:
+    async with running(Stand(listen="0.0.0.0:0")) as stand:
+        status, _, body = await stand.get("/status", host="Host: localhost\r\n")
+        alive, _, _ = await stand.get("/health/live")
+
+    assert (403, 200) == (status, alive)
+    assert b"version" not in body
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+async def test_status_is_only_asked_for(stand: Stand, method: str) -> None:
+    status, headers, _ = await stand.get("/status", method, host="Host: localhost\r\n")
+
+    assert (405, "GET, HEAD") == (status, headers["allow"])
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])

@@ -7,7 +7,8 @@ EVENTS: tuple[Event, ...] = (
         "kafka_unreachable",
         Level.ERROR,
         "bootstrap_servers error in_flight",
-        "The Kafka cluster does not answer; everything waits and nothing is lost.",
+        "The Kafka cluster does not answer; what comes goes to the spool or waits, and nothing is"
+        " lost: `outage_budget_low` says when that would end.",
         "Check `kafka.bootstrap_servers`, credentials and whether the cluster runs.",
     ),
     event(
@@ -20,7 +21,8 @@ EVENTS: tuple[Event, ...] = (
         "kafka_topic_held",
         Level.ERROR,
         "kafka_topic error remedy",
-        "Kafka refuses this topic; its records wait, in order, and so do the PUBACKs behind them.",
+        "Kafka refuses this topic; its records wait, in order, and after `spool.after_s` go to the"
+        " spool. Without a spool the PUBACKs behind them wait too.",
         "Do what `remedy` says; it recovers by itself.",
         repeats_by="kafka_topic",
     ),
@@ -35,7 +37,42 @@ EVENTS: tuple[Event, ...] = (
         "kafka_tail_read",
         Level.INFO,
         "purpose keys took_s",
-        "The ends of the partitions were read: what Kafka already has is known now.",
+        "The ends of the partitions were read: what Kafka already has is known now. `purpose`:"
+        " window (all that the dedup window should hold), checkpoint (what the journal does not"
+        " know) or rebuild (what a replaced producer had under way).",
+    ),
+    event(
+        "kafka_partition_shrunk",
+        Level.WARNING,
+        "kafka_topic partitions",
+        "Partitions end before an offset that the bridge has seen: the topic was made anew, or the"
+        " cluster has lost confirmed records. At a start the journal then counts for nothing and"
+        " the whole dedup window is read.",
+        "If nobody deleted the topic, look for an unclean leader election in the Kafka cluster.",
+        repeats_by="kafka_topic",
+    ),
+    event(
+        "window_journal_read",
+        Level.INFO,
+        "keys has_checkpoint is_cut took_s",
+        "The journal of the dedup window was read. Without a checkpoint the whole window is read"
+        " from Kafka; `is_cut` says that its end was torn, as after a power failure.",
+    ),
+    event(
+        "window_journal_ignored",
+        Level.WARNING,
+        "path error",
+        "A file of the journal of the dedup window is not used: the start reads more of Kafka"
+        " instead. It is left as it is if it has another format or belongs to another client id.",
+        "Delete the file if it belongs to nobody.",
+    ),
+    event(
+        "window_journal_failed",
+        Level.WARNING,
+        "path error",
+        "The journal of the dedup window cannot be written and is given up until the next start,"
+        " which reads more of Kafka and takes longer. Nothing else depends on it.",
+        "See that the state directory has room and may be written.",
     ),
     event(
         "kafka_tail_unavailable",

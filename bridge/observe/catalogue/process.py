@@ -18,6 +18,14 @@ EVENTS: tuple[Event, ...] = (
         repeats_by="warning",
     ),
     event(
+        "fault_point_armed",
+        Level.WARNING,
+        "point action stall_s at",
+        "`BRIDGE_FAULT_POINTS` is set: this bridge will kill, fail or stall itself at `point`, the"
+        " `at`-th time or each time. For tests only.",
+        "Take the variable out of the environment, unless this is a test.",
+    ),
+    event(
         "ops_listening",
         Level.INFO,
         "address",
@@ -34,7 +42,7 @@ EVENTS: tuple[Event, ...] = (
         Level.WARNING,
         "parts states",
         "Messages do not flow at present; `parts` names what is missing. Nothing is lost: what is"
-        " not confirmed stays with the MQTT broker.",
+        " not confirmed goes to the spool or stays with the MQTT broker.",
         "Look at the events of the part that is named.",
     ),
     event(
@@ -73,7 +81,8 @@ EVENTS: tuple[Event, ...] = (
     event(
         "conservation_broken",
         Level.ERROR,
-        "residue received produced dead_lettered in_flight",
+        "residue received spooled_at_start produced dead_lettered duplicates dropped spooled"
+        " in_flight",
         "Messages received and messages accounted for differ.",
         "Report it with the log: this is a bug of the bridge; it stops with exit code 70.",
     ),
@@ -99,15 +108,15 @@ EVENTS: tuple[Event, ...] = (
         "drain_timed_out",
         Level.WARNING,
         "unsettled took_s",
-        "The budget of the stop ended first. What is unsettled stays with the MQTT broker, which"
-        " sends it again after the next start.",
+        "The budget of the stop ended first. What is unsettled goes to the spool; without one it"
+        " stays with the MQTT broker, which sends it again after the next start.",
         "Look at why Kafka did not confirm; raise `shutdown.drain_timeout_s` if it is only slow.",
     ),
     event(
         "bridge_stopped",
         Level.INFO,
-        "received received_qos0 produced dead_lettered duplicates unsettled residue uptime_s"
-        " exit_code",
+        "received received_qos0 spooled_at_start produced dead_lettered duplicates dropped spooled"
+        " unsettled residue uptime_s exit_code",
         "The last event: what was received and where it went. `residue` is 0.",
     ),
     event(

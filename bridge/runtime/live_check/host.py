@@ -1,19 +1,16 @@
-"""What this machine must have: room for the spool, a clock that is set, certificates that hold."""
+"""What this machine must have: a clock that is set, certificates that hold."""
 
 import ctypes
 import http.client
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from bridge.config.addresses import host_and_port
-from bridge.config.paths import quoted
 from bridge.config.sections import BridgeConfig
 from bridge.runtime.live_check import certificate
 from bridge.runtime.live_check.certificate import Certificate
@@ -66,48 +63,6 @@ def own_certificates(config: BridgeConfig, now_unix: float) -> Iterator[Point]:
         files["certificate ssl.certificate.location"] = kafka_file
     for name, file in files.items():
         yield judge_certificate(SAY, name, read_certificate(file), now_unix)
-
-
-def judge_spool(config: BridgeConfig, environment: Mapping[str, str]) -> Point:
-    """The spool takes what Kafka cannot; without room it is none."""
-    name = "spool"
-    section: Any = getattr(config, "spool", None)
-    if section is None or not section.bytes_max:
-        return SAY.not_proven(
-            name,
-            "there is none: the MQTT broker's queue holds an outage of Kafka",
-            "see broker queue",
-        )
-    given = getattr(section, "directory", None)
-    state = state_directory(config.mqtt.client_id, environment)
-    directory = Path(given) if given else state
-    return look_at_directory(name, directory, bytes_wanted=section.bytes_max)
-
-
-def look_at_directory(name: str, directory: Path, *, bytes_wanted: int) -> Point:
-    """Write a file there that never has a name, and ask for the room."""
-    there = directory
-    while not there.exists() and there != there.parent:
-        there = there.parent  # It is made at the start; what counts is whether it can be.
-    try:
-        with tempfile.TemporaryFile(dir=there) as file:
-            file.write(b"check")
-            file.flush()
-            os.fsync(file.fileno())
-        room = os.statvfs(there)
-    except OSError as error:
-        return SAY.wrong(
-            name,
-            f"directory {quoted(str(directory))} is not writable: {error.strerror}",
-            "give it to the user of the bridge, or write another spool.directory",
-        )
-    free = room.f_bavail * room.f_frsize
-    value = f"directory {quoted(str(directory))} is writable, {free} bytes free"
-    if free < bytes_wanted:
-        return SAY.warn(
-            name, f"{value}, spool.bytes_max is {bytes_wanted}", "free some, or lower bytes_max"
-        )
-    return SAY.ok(name, value)
 
 
 def read_canary_key(config: BridgeConfig, environment: Mapping[str, str]) -> bytes | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bridge.config.sections import BridgeConfig
-from bridge.runtime.live_check import host, kafka_facts, kafka_points, mqtt_points
+from bridge.runtime.live_check import host, kafka_facts, kafka_points, mqtt_points, spool
 from bridge.runtime.live_check.fill import Fill
 from bridge.runtime.live_check.kafka_facts import KafkaRefusedError
 from bridge.runtime.live_check.mqtt import MqttCheck, without_fill
@@ -27,7 +27,7 @@ def look(
         *_look_at_mqtt(config, wishes, later, mqtt_password, environment),
         *_look_at_kafka(config, later, kafka_properties),
         *judge_kafka_brokers(kafka_properties, host.now_unix()),
-        host.judge_spool(config, environment),
+        *spool.judge_spool(config, environment),
         *host.own_certificates(config, host.now_unix()),
         host.judge_clock(),
     ]

@@ -11,34 +11,6 @@ from bridge.runtime.live_check.points import Standing
 from bridge.runtime.session_memory import FILE_NAME
 
 
-def test_a_directory_with_room_is_ok_and_nothing_is_left_in_it(tmp_path: Path) -> None:
-    point = host.look_at_directory("spool", tmp_path, bytes_wanted=1)
-
-    assert Standing.OK is point.standing
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_a_directory_that_is_not_there_yet_is_judged_by_its_parent(tmp_path: Path) -> None:
-    point = host.look_at_directory("spool", tmp_path / "a" / "b", bytes_wanted=1)
-
-    assert Standing.OK is point.standing
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_too_little_room_is_a_warning(tmp_path: Path) -> None:
-    assert Standing.WARN is host.look_at_directory("spool", tmp_path, bytes_wanted=2**62).standing
-
-
-def test_a_directory_that_cannot_be_written_fails(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-
-    point = host.look_at_directory("spool", file, bytes_wanted=1)
-
-    assert Standing.FAIL is point.standing
-    assert "not writable" in point.value
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel")
 def test_the_kernel_is_asked_for_its_clock_and_answers() -> None:
     point = host.judge_clock()

@@ -1,0 +1,122 @@
+"""`GET /status`: everything an operator asks first, as one tree, for `top` and the page.
+
+It holds numbers, states and names of Kafka topics: no device, no payload, no secret.
+"""
+
+import math
+from typing import Any
+
+import msgspec
+
+from bridge.observe import health
+from bridge.observe.averages import Rate
+from bridge.observe.counters import Counters, Outcome
+from bridge.observe.health import HealthInputs
+from bridge.observe.spool_facts import SpoolFacts
+from bridge.observe.text import printable
+
+
+class Flow(msgspec.Struct, frozen=True):
+    """How fast messages come and end; `note` once a second."""
+
+    received: Rate = msgspec.field(default_factory=Rate)
+    settled: Rate = msgspec.field(default_factory=Rate)
+
+    def note(self, counters: Counters, now: float) -> None:
+        """Take the counters."""
+        self.received.note(counters.received, now)
+        self.settled.note(sum(counters.settled.values()), now)
+
+
+class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
+    """What the runtime knows at the moment of asking."""
+
+    version: str
+    uptime_s: float
+    health: HealthInputs
+    """With the spool and the outage budget."""
+    counters: Counters
+    flow: Flow
+    in_flight: int
+    """QoS 1 messages received and not settled."""
+    spooled: int
+    """QoS 1 messages acknowledged, on disk, and not yet in Kafka."""
+    oldest_unsettled_s: float
+    window_used_ratio: float
+    dedup_window_s: float
+    inflow_per_s: float = 0.0
+    """As the outage budget sees it."""
+    is_budget_unknown_after: bool = False
+
+
+def status(inputs: StatusInputs) -> dict[str, Any]:
+    """Write the tree; every number has its unit in its name."""
+    counters = inputs.counters
+    is_ready, readiness = health.ready(inputs.health)
+    return {
+        "version": inputs.version,
+        "uptime_s": round(inputs.uptime_s, 1),
+        "ready": is_ready,
+        "checks": readiness["checks"],
+        "conservation": _conservation(inputs),
+        "received_qos0": counters.received_qos0,
+        "received_per_s": _rate(inputs.flow.received),
+        "settled_per_s": _rate(inputs.flow.settled),
+        "oldest_unsettled_s": round(inputs.oldest_unsettled_s, 3),
+        "window_used_ratio": round(inputs.window_used_ratio, 4),
+        "spool": _spool(inputs.health.spool, counters),
+        "dedup_window_s": round(inputs.dedup_window_s, 1),
+        "outage_budget": _budget(inputs),
+        "dead_letters": dict(counters.dead_letters),
+        "gaps": dict(counters.gaps),
+        "producer_rebuilds": counters.producer_rebuilds,
+    }
+
+
+def _conservation(inputs: StatusInputs) -> dict[str, int]:
+    """Write the equation of the contract, term by term."""
+    counters = inputs.counters
+    return {
+        "received": counters.received,
+        "spooled_at_start": counters.spooled_at_start,
+        "produced": counters.settled[Outcome.PRODUCED],
+        "dead_lettered": counters.settled[Outcome.DEAD_LETTERED],
+        "duplicates": counters.settled[Outcome.DUPLICATE],
+        "dropped": counters.settled[Outcome.DROPPED],
+        "spooled": inputs.spooled,
+        "in_flight": inputs.in_flight,
+        "residue": counters.residue(inputs.in_flight, inputs.spooled),
+    }
+
+
+def _rate(rate: Rate) -> dict[str, float]:
+    return {"now": round(rate.now_per_s, 1), "last_minute": round(rate.lately_per_s, 1)}
+
+
+def _spool(spool: SpoolFacts, counters: Counters) -> dict[str, Any]:
+    return {
+        "state": str(spool.state),
+        "rows": spool.rows,
+        "pending": spool.pending,
+        "bytes": spool.live_bytes,
+        "bytes_max": spool.bytes_max,
+        "silent_topics": list(spool.silent_topics),
+        "stuck_records": dict(spool.stuck_topics),
+        "error": printable(spool.error),
+        "rows_written": counters.spool_rows_written,
+        "rows_drained": counters.spool_rows_drained,
+        "failures": counters.spool_failures,
+    }
+
+
+def _budget(inputs: StatusInputs) -> dict[str, Any]:
+    """Tell unknown from endless, which JSON has no number for."""
+    seconds = inputs.health.outage_budget_s
+    is_finite = seconds is not None and math.isfinite(seconds)
+    state = "unknown" if seconds is None else "limited" if is_finite else "no_inflow"
+    return {
+        "state": state,
+        "seconds": round(seconds, 1) if seconds is not None and is_finite else None,
+        "is_unknown_after": inputs.is_budget_unknown_after,
+        "inflow_per_s": round(inputs.inflow_per_s, 3),
+    }
