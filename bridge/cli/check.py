@@ -153,4 +153,13 @@ def _summarise(config: BridgeConfig, arguments: argparse.Namespace) -> list[str]
         for route in config.route
     ]
     lines.append(f"  dead letters to Kafka topic {quoted(config.dead_letter.kafka_topic)}")
+    spool = config.spool
+    if spool.bytes_max:
+        where = quoted(spool.directory) if spool.directory else "the state directory"
+        lines.append(
+            f"  spool in {where}, up to {spool.bytes_max} bytes, for what Kafka does not"
+            f" confirm within {spool.after_s:g} s"
+        )
+    else:
+        lines.append("  no spool: the MQTT broker's queue holds an outage of Kafka")
     return lines

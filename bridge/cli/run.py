@@ -6,8 +6,11 @@ import os
 import signal
 import sys
 
+from msgspec import structs
+
 from bridge.cli.arguments import add_config, load_from
 from bridge.observe.log import configure, install_library_log
+from bridge.runtime import fault_points
 from bridge.runtime.daemon import serve
 
 
@@ -29,6 +32,7 @@ def execute(arguments: argparse.Namespace) -> int:
         ConfigError: The configuration cannot be used.
     """
     loaded = load_from(arguments)
+    armed = fault_points.arm(os.environ)
     # A lost terminal is no reason to stop, and reloading is not there yet.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = configure(loaded.config.log, sys.__stdout__)
@@ -38,6 +42,8 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     for warning in loaded.warnings:
         log.emit("configuration_warned", warning=warning)
+    for fault in armed:
+        log.emit("fault_point_armed", **structs.asdict(fault))
     daemon = serve(
         loaded.config, config_path=str(arguments.config), environment=os.environ, log=log
     )

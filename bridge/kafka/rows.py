@@ -16,6 +16,9 @@ import msgspec
 from bridge.kafka.record import DeadLetter, Headers, Instant, Kept, Record
 
 VERSION: Final = 1
+KEY_BYTES: Final = 16
+"""Length of a compact idempotency key."""
+_BEST_EFFORT: Final = b"\0"
 
 
 class _Layout1(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -32,6 +35,21 @@ class _Layout1(msgspec.Struct, frozen=True, array_like=True, gc=False):
     content_type: str | None
     dead_letter: tuple[str, str, str, str, str, str] | None
     is_flagged: bool
+
+
+def identity_of(dedup_key: bytes, *, is_promised: bool) -> bytes:
+    """Write what the spool tells of a row without reading it: its key, and whether it is QoS 1."""
+    return dedup_key if is_promised else dedup_key + _BEST_EFFORT
+
+
+def key_of(identity: bytes) -> bytes:
+    """Read the compact idempotency key out of an identity; empty where there is none."""
+    return identity[:KEY_BYTES] if len(identity) >= KEY_BYTES else b""
+
+
+def is_promised(identity: bytes) -> bool:
+    """Tell whether the row stands for a QoS 1 PUBLISH, a term of the conservation equation."""
+    return not len(identity) % KEY_BYTES
 
 
 class RowError(Exception):

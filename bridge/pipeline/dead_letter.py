@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from bridge.fleet.dedup_window import Kind, compact
-from bridge.kafka.record import DeadLetter, Headers, Instant, Origin, Record
+from bridge.kafka.record import DeadLetter, Headers, Instant, Kept, Origin, Record
 from bridge.mqtt.packets import Inbound, PoisonPublish
 from bridge.pipeline.enrich import Identity, carried_headers, identify, origin_of
 from bridge.pipeline.identity import Address
@@ -123,6 +123,29 @@ class DeadLetters:
             identity=Identity(header, compact(header, Kind.DEAD_LETTER)),
             carried=[header for header in record.headers if _CARRIED(header[0])],
             received=record.received,
+        )
+
+    def salvage(
+        self, row: bytes, *, key: bytes, kafka_topic: str, error: str, received: Instant
+    ) -> Record:
+        """Write the letter of a row of the spool that cannot be read."""
+        identity = identify(
+            escape(key.decode("utf-8", "replace"), 6 * len(key)), {}, None, row, Kind.DEAD_LETTER
+        )
+        return self._letter(
+            Kept("", row, None),
+            Rejected(
+                Reason.INTERNAL_ERROR,
+                Layer.KAFKA,
+                f"a row of the spool for Kafka topic {kafka_topic} cannot be read: {error}",
+            ),
+            key=key,
+            value=row,
+            whole=None,
+            meant_for=kafka_topic,
+            identity=identity,
+            carried=[],
+            received=received,
         )
 
     def _letter(  # noqa: PLR0913 - one place that knows the order of all headers

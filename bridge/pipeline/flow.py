@@ -88,6 +88,14 @@ class Flow:
             )
         return letter
 
+    def salvage(
+        self, row: bytes, *, key: bytes, kafka_topic: str, error: str, received: Instant
+    ) -> Record:
+        """Give a dead letter of a row of the spool that cannot be read: its bytes, as they are."""
+        return self._dead_letters.salvage(
+            row, key=key, kafka_topic=kafka_topic, error=error, received=received
+        )
+
     def carry(  # noqa: PLR0911 - one for each way a message may end
         self, packet: Inbound, received: Instant
     ) -> tuple[Verdict, Record | Duplicate]:

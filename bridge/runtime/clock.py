@@ -1,7 +1,10 @@
 """The clocks: the wall for what is written down, the monotonic one for every wait."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Protocol
 
 from bridge.kafka.record import Instant
 
@@ -25,3 +28,37 @@ def instant() -> Instant:
         monotonic_s=time.monotonic(),
         rfc3339=f"{wall:%Y-%m-%dT%H:%M:%S}.{unix_us % 1_000_000:06d}Z",
     )
+
+
+class Timer(Protocol):
+    """A call that is to come."""
+
+    def cancel(self) -> None:
+        """Let it not come."""
+
+
+class Clock(Protocol):
+    """The clocks and the timers, as an argument: whoever takes one can be run on another time."""
+
+    def instant(self) -> Instant:
+        """Read both clocks once."""
+
+    def monotonic_s(self) -> float:
+        """Read the clock that never steps."""
+
+    def call_later(self, delay_s: float, callback: Callable[[], None], /) -> Timer:
+        """Call back after a while, once."""
+
+
+class LoopClock:
+    """The real ones; timers are those of an event loop, which runs on the same monotonic clock."""
+
+    instant = staticmethod(instant)
+    monotonic_s = staticmethod(monotonic_s)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def call_later(self, delay_s: float, callback: Callable[[], None], /) -> Timer:
+        """Call back after a while, once."""
+        return self._loop.call_later(delay_s, callback)

@@ -15,42 +15,29 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import confluent_kafka
+from msgspec import structs
 
 from bridge import __version__
-from bridge.config import secrets
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ExitCode, UsageError
-from bridge.kafka.outbox import Outbox
-from bridge.kafka.properties import value_bytes_max
 from bridge.mqtt.events import Connected, Event, Received
-from bridge.mqtt.session import Phase
 from bridge.observe import health
-from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome
-from bridge.observe.health import HealthInputs, KafkaState, MqttState, Step, WaitsFor
+from bridge.observe.counters import Outcome
 from bridge.observe.log import EventLog, raised_at
-from bridge.observe.metrics import BuildInfo, Gauges, Metrics
-from bridge.pipeline.flow import Flow
+from bridge.observe.metrics import BuildInfo, Metrics
+from bridge.observe.outage_budget import BudgetLow
+from bridge.observe.status import status
 from bridge.runtime import clock
-from bridge.runtime.gap_finder import GapFinder
-from bridge.runtime.gap_records import GapRecords
+from bridge.runtime.fault_points import reach
 from bridge.runtime.http_endpoints import OpsEndpoints
-from bridge.runtime.kafka_producer import KafkaProducer, kafka_properties
-from bridge.runtime.kafka_watch import KafkaWatch
-from bridge.runtime.mqtt_session import make_session
-from bridge.runtime.mqtt_transport import MqttLink
-from bridge.runtime.narrator import Narrator
 from bridge.runtime.native_stderr import NativeStderr
-from bridge.runtime.session_memory import SessionMemory
-from bridge.runtime.state_directory import state_directory
-from bridge.runtime.tail_reader import make_duplicates, make_tail_reader
-from bridge.runtime.traffic import Books, Traffic
+from bridge.runtime.parts import Parts
+from bridge.runtime.spool_start import open_spool
 
 FLUSH_RESERVE_S: Final = 5.0
 """The part of the drain budget kept for PUBACKs, DISCONNECT and letting go."""
-STUCK_PRODUCER_S: Final = 60.0
-"""A producer silent for so long, twice librdkafka's own request time-out, is replaced."""
-UNWILLING_S: Final = 10.0
-"""Kafka answers, but has confirmed nothing for so long: too few replicas, or no leader."""
+SPOOL_TIMEOUT_S: Final = 3.0
+"""How long the last transaction may take: within the reserve, before the last PUBACKs."""
 CLOSE_TIMEOUT_S: Final = 1.0
 TICK_S: Final = 1.0
 
@@ -72,63 +59,39 @@ class Daemon:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._started_s = clock.monotonic_s()
-        self._counters = Counters()
-        self._latency = LatencyHistogram()
-        self._active = ActiveDevices(now_s=self._started_s)
         self._stop = asyncio.Event()
         self._cut_short = asyncio.Event()
         self._failure: BaseException | None = None
         self._kafka_away_since: float | None = None
         self._was_ready: bool | None = None
-        self._reconciling: asyncio.Task[None] | None = None
-        mqtt = config.mqtt
-        self._address = f"{mqtt.host}:{mqtt.port}"
-        state = state_directory(mqtt.client_id, environment)
-        memory = SessionMemory(state, client_id=mqtt.client_id, address=self._address, log=log)
-        self._session = make_session(config, memory)
-        self._outbox = Outbox(records_max=mqtt.unsettled_max, bytes_max=mqtt.unsettled_bytes_max)
-        properties = kafka_properties(config, environment)
-        self._producer = KafkaProducer(properties, on_error=self._on_kafka_error)
-        self._tail = make_tail_reader(config, properties, log)
-        self._duplicates = make_duplicates(config)
-        self._traffic = Traffic(
-            flow=Flow(
-                routes=config.route,
-                dead_letter_topic=config.dead_letter.kafka_topic,
-                validation=config.validation,
-                entropy=os.urandom,
-                duplicates=self._duplicates,
-            ),
-            duplicates=self._duplicates,
-            session=self._session,
-            outbox=self._outbox,
-            producer=self._producer,
-            value_bytes_max=value_bytes_max(config.kafka),
-            books=Books(self._counters, self._latency, self._active, log),
+        parts = Parts(
+            config,
+            environment=environment,
+            log=log,
+            link_observer=self,
             on_bug=self.on_bug,
-            on_rebuilt=self._on_producer_rebuilt,
+            on_task=lambda task: task.add_done_callback(self._on_task_done),
+            on_kafka_error=self._on_kafka_error,
+            on_kafka_change=self._on_kafka_change,
         )
-        gap_records = GapRecords(self._producer, config, self._counters, log)
-        expiry_s = mqtt.session_expiry_s
-        self._gaps = GapFinder(memory, gap_records, log, session_expiry_s=expiry_s)
-        self._narrator = Narrator(
-            log, self._counters, address=self._address, client_id=mqtt.client_id
-        )
-        self._link = MqttLink(mqtt, self._session, self, password=self._mqtt_password)
-        self._traffic.reader = self._link
-        self._watch = KafkaWatch(
-            self._producer,
-            [*(each.kafka_topic for each in config.route), config.dead_letter.kafka_topic],
-            last_confirmed_s=lambda: self._traffic.last_confirmed_s,
-            on_change=self._on_kafka_change,
-        )
-
-    # ------------------------------------------------------------------ secrets
-
-    def _mqtt_password(self) -> str | None:
-        """Read the password anew for each connection, so that a renewed file is used."""
-        secret = self._config.mqtt.password
-        return None if secret is None else secrets.read(secret, self._environment)
+        self._address = parts.address
+        self._books = parts.books
+        self._counters = parts.books.counters
+        self._session = parts.session
+        self._producer = parts.producer
+        self._watch = parts.watch
+        self._tail = parts.tail
+        self._duplicates = parts.duplicates
+        self._outbox = parts.outbox
+        self._disk = parts.disk
+        self._spooling = parts.spooling
+        self._spool = parts.spool_narrator
+        self._traffic = parts.traffic
+        self._recovery = parts.recovery
+        self._gaps = parts.gaps
+        self._narrator = parts.narrator
+        self._link = parts.link
+        self._vitals = parts.vitals
 
     # ------------------------------------------------------------------ life
 
@@ -136,26 +99,29 @@ class Daemon:
         """Start, serve until a signal or a failure of ours, stop; return the exit code.
 
         Raises:
-            ConfigError: `ops.listen` cannot be used.
+            ConfigError: The spool or `ops.listen` cannot be used.
         """
         self._loop.set_exception_handler(self._on_exception)
         for each in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(each, self._on_stop_signal, each)
         ops = OpsEndpoints(
             listen=self._config.ops.listen,
-            readiness=lambda: health.ready(self._health()),
-            liveness=lambda: health.live(self._health()),
+            readiness=lambda: health.ready(self._vitals.health()),
+            liveness=lambda: health.live(self._vitals.health()),
             metrics=self._metrics().render,
+            status=lambda: status(self._vitals.status()),
             log=self._log,
         )
         self._tell_started()
+        await self._recovery.prepare()
+        await self._open_spool()
         await ops.start()
         self._log.emit("ops_listening", address=ops.address)
         tasks = [
             self._loop.create_task(self._link.run(), name="mqtt"),
             self._loop.create_task(self._watch.run(), name="kafka-watch"),
             self._loop.create_task(self._tick(), name="tick"),
-            self._loop.create_task(self._release(), name="release"),
+            self._loop.create_task(self._recovery.release(), name="release"),
         ]
         for task in tasks:
             task.add_done_callback(self._on_task_done)
@@ -165,12 +131,26 @@ class Daemon:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._reconciling is not None:
-            self._reconciling.cancel()
         self._watch.close()
         self._tail.close()
         await ops.stop()
-        return self._tell_stopped()
+        exit_code = self._tell_stopped()
+        if self._disk is not None:
+            await self._disk.close()
+        return exit_code
+
+    async def _open_spool(self) -> None:
+        if self._disk is None:
+            return
+        opened = await open_spool(
+            self._disk,
+            self._spooling,
+            self._duplicates,
+            bytes_max=self._config.spool.bytes_max,
+            counters=self._counters,
+            log=self._log,
+        )
+        self._spool.note_start(opened.rows_by_topic, clock.monotonic_s())
 
     async def _drain(self) -> None:
         started_s = clock.monotonic_s()
@@ -182,6 +162,7 @@ class Daemon:
             drain_timeout_s=drain_timeout_s,
         )
         self._link.stop_connecting()
+        self._vitals.is_stopping = True
         self._traffic.stop_reading()
         self._session.say_offline(now=started_s)
         self._link.flush()
@@ -192,12 +173,36 @@ class Daemon:
         if is_drained:
             self._log.emit("drain_finished", took_s=took_s)
         elif self._failure is None:
-            self._log.emit("drain_timed_out", unsettled=len(self._outbox), took_s=took_s)
+            unsettled = self._outbox.unsettled.records
+            self._log.emit("drain_timed_out", unsettled=unsettled, took_s=took_s)
+            await self._spool_the_rest()
         await self._gaps.close(self._session.last_heard)
         self._session.disconnect(now=clock.monotonic_s())
         await self._link.close(timeout_s=CLOSE_TIMEOUT_S)
         self._traffic.close()
+        await self._recovery.stop(timeout_s=CLOSE_TIMEOUT_S)
         self._producer.close()
+
+    async def _spool_the_rest(self) -> None:
+        """Put on disk what Kafka has not confirmed; what cannot be stays with the MQTT broker."""
+        if not self._spooling.is_on:
+            return
+        started_s = clock.monotonic_s()
+        before = self._counters.spool_rows_written
+        if not await self._spooling.finish(timeout_s=SPOOL_TIMEOUT_S):
+            self._log.emit(
+                "spool_stop_failed",
+                error=self._spooling.machine.state or "the disk took too long",
+                unsettled=self._outbox.unsettled.records,
+            )
+        machine = self._spooling.machine
+        self._log.emit(
+            "spool_stopped_with",
+            rows=machine.spooled,
+            bytes=machine.live_bytes,
+            written=self._counters.spool_rows_written - before,
+            took_s=round(clock.monotonic_s() - started_s, 3),
+        )
 
     # ------------------------------------------------------------------ what happens
 
@@ -208,7 +213,7 @@ class Daemon:
     def on_event(self, event: Event) -> None:
         """Tell what the session reported."""
         if isinstance(event, Connected):
-            self._traffic.on_connected()
+            self._traffic.reading.on_connected()
         self._narrator.tell(
             event,
             receive_maximum=self._config.mqtt.receive_maximum,
@@ -289,39 +294,22 @@ class Daemon:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
+            reach("loop")
+            now = clock.monotonic_s()
             self._log.tick()
             self._traffic.serve()
+            self._recovery.tick(now)
             self._gaps.tick(self._session.last_heard)
+            self._tell_budget(now)
+            self._spool.tell(self._spool.facts(), now, outage_budget_s=self._vitals.budget_s(now))
             self._tell_readiness()
-            self._rebuild_if_stuck()
 
-    def _rebuild_if_stuck(self) -> None:
-        """Replace a producer that has work, a cluster that answers, and nothing to report."""
-        since_s = max(self._traffic.last_progress_s, self._traffic.rebuilt_s)
-        idle_s = clock.monotonic_s() - since_s
-        is_cluster_willing = (
-            self._watch.answers and not self._watch.topic_errors and not self._outbox.held_topics
-        )
-        if len(self._outbox) and is_cluster_willing and idle_s > STUCK_PRODUCER_S:
-            self._traffic.rebuild("no delivery report", cause="stuck")
-
-    async def _release(self) -> None:
-        """Let messages pass once it is known what Kafka already has."""
-        self._traffic.release(await self._tail.read_window())
-        self._tell_readiness()
-
-    def _on_producer_rebuilt(self) -> None:
-        self._reconciling = self._loop.create_task(self._reconcile(), name="reconcile")
-        self._reconciling.add_done_callback(self._on_task_done)
-
-    async def _reconcile(self) -> None:
-        """Find out what the old producer brought home, then go on with the new one."""
-        oldest_us = self._outbox.oldest_received_us
-        found: set[bytes] = set()
-        if oldest_us is not None:
-            for chunk in await self._tail.read_since(oldest_us // 1_000):
-                found.update(chunk.split())
-        self._traffic.reconcile(found)
+    def _tell_budget(self, now: float) -> None:
+        news = self._vitals.tick(now)
+        if news is not None:
+            is_low = isinstance(news, BudgetLow)
+            name = "outage_budget_low" if is_low else "outage_budget_recovered"
+            self._log.emit(name, **structs.asdict(news))
 
     # ------------------------------------------------------------------ what is told
 
@@ -342,7 +330,7 @@ class Daemon:
     def _tell_readiness(self) -> None:
         if self._stop.is_set():
             return
-        is_ready, body = health.ready(self._health())
+        is_ready, body = health.ready(self._vitals.health())
         if is_ready == self._was_ready:
             return
         self._was_ready = is_ready
@@ -356,7 +344,8 @@ class Daemon:
 
     def _tell_stopped(self) -> ExitCode:
         in_flight = self._traffic.count_in_flight()
-        residue = self._counters.residue(in_flight)
+        residue = self._vitals.residue()
+        spooled = self._spooling.spooled
         settled = self._counters.settled
         exit_code = ExitCode.OK
         if residue:
@@ -366,6 +355,10 @@ class Daemon:
                 received=self._counters.received,
                 produced=settled[Outcome.PRODUCED],
                 dead_lettered=settled[Outcome.DEAD_LETTERED],
+                duplicates=settled[Outcome.DUPLICATE],
+                dropped=settled[Outcome.DROPPED],
+                spooled=spooled,
+                spooled_at_start=self._counters.spooled_at_start,
                 in_flight=in_flight,
             )
         if residue or self._failure is not None:
@@ -377,6 +370,9 @@ class Daemon:
             produced=settled[Outcome.PRODUCED],
             dead_lettered=settled[Outcome.DEAD_LETTERED],
             duplicates=settled[Outcome.DUPLICATE],
+            dropped=settled[Outcome.DROPPED],
+            spooled=spooled,
+            spooled_at_start=self._counters.spooled_at_start,
             unsettled=in_flight,
             residue=residue,
             uptime_s=round(clock.monotonic_s() - self._started_s, 1),
@@ -384,66 +380,17 @@ class Daemon:
         )
         return exit_code
 
-    # ------------------------------------------------------------------ what is asked
-
     def _metrics(self) -> Metrics:
         return Metrics(
             counters=self._counters,
-            latency=self._latency,
-            gauges=self._gauges,
+            latency=self._books.latency,
+            gauges=self._vitals.gauges,
             build=BuildInfo(
                 version=__version__,
                 python=platform.python_version(),
                 librdkafka=confluent_kafka.libversion()[0],
             ),
             log=self._log,
-        )
-
-    def _gauges(self) -> Gauges:
-        now = clock.monotonic_s()
-        in_flight = self._traffic.count_in_flight()
-        oldest_s = self._outbox.oldest_received_s
-        return Gauges(
-            in_flight=in_flight,
-            residue=self._counters.residue(in_flight),
-            oldest_unsettled_s=0.0 if oldest_s is None else now - oldest_s,
-            window_used_ratio=self._outbox.used_ratio,
-            queue_depth=len(self._outbox),
-            active_devices=self._active.count(now),
-            dedup_window_s=self._duplicates.window_seconds(now),
-            is_ready=health.ready(self._health())[0],
-        )
-
-    def _health(self) -> HealthInputs:
-        mqtt = MqttState.MQTT_AWAY
-        if self._narrator.refusal:
-            mqtt = MqttState.MQTT_REFUSES
-        elif self._session.phase is Phase.SUBSCRIBED and self._session.is_promise_kept:
-            mqtt = MqttState.SUBSCRIBED
-        now = clock.monotonic_s()
-        idle_s = now - self._traffic.last_progress_s if len(self._outbox) else 0.0
-        refused = self._watch.topic_errors | self._outbox.held_topics
-        kafka = KafkaState.ANSWERS
-        if not self._watch.answers or not self._traffic.is_released:
-            kafka = KafkaState.KAFKA_AWAY
-        elif refused or idle_s > UNWILLING_S:
-            kafka = KafkaState.KAFKA_REFUSES
-        waits_for = {
-            KafkaState.KAFKA_AWAY: WaitsFor.KAFKA_AWAY,
-            KafkaState.KAFKA_REFUSES: WaitsFor.KAFKA_REFUSES,
-        }.get(kafka)
-        return HealthInputs(
-            mqtt=mqtt,
-            mqtt_detail=self._narrator.refusal,
-            kafka=kafka,
-            kafka_detail=(
-                (self._watch.error or "reading what it already has")
-                if kafka is KafkaState.KAFKA_AWAY
-                else "; ".join(f"{topic}: {error}" for topic, error in refused.items())
-                or ("no delivery report for a while" if idle_s > UNWILLING_S else "")
-            ),
-            steps=[Step(name="produce", without_progress_s=idle_s, waits_for=waits_for)],
-            is_stopping=self._stop.is_set(),
         )
 
 

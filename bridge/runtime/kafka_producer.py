@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from bridge.config import secrets
 from bridge.config.sections import BridgeConfig, Secret
 from bridge.errors import ConfigError
-from bridge.kafka.outbox import Shipment
 from bridge.kafka.properties import producer_properties
+from bridge.kafka.shipment import Shipment
 
 PARTITION_UA: Final = -1
 """The partitioner chooses (librdkafka's RD_KAFKA_PARTITION_UA)."""
@@ -19,6 +20,16 @@ _LOGGER: Final = logging.getLogger("librdkafka")
 
 Report = tuple[Shipment, str | None]
 Properties = Mapping[str, str | int | float | bool]
+
+
+class TopicAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cluster said of a topic."""
+
+    is_answer: bool
+    """False where the cluster did not answer."""
+    error: str | None
+    """Of the topic where the cluster answered, of the connection where it did not."""
+    partitions: int = 0
 
 
 class KafkaProducer:
@@ -142,18 +153,15 @@ class KafkaProducer:
         self._reports.clear()
         return reports
 
-    def ask_topic(self, kafka_topic: str, *, timeout_s: float) -> tuple[bool, str | None]:
-        """Ask the cluster for a topic; blocking, so for a thread.
-
-        Return whether the cluster answered, and the name of the error: of the topic if it did, of
-        the connection if it did not.
-        """
+    def ask_topic(self, kafka_topic: str, *, timeout_s: float) -> "TopicAnswer":
+        """Ask the cluster for a topic; blocking, so for a thread."""
         try:
             answer = self._producer.list_topics(kafka_topic, timeout=timeout_s)
         except KafkaException as failure:
-            return False, str(failure.args[0].name())
-        error = answer.topics[kafka_topic].error
-        return True, None if error is None else str(error.name())
+            return TopicAnswer(is_answer=False, error=str(failure.args[0].name()))
+        topic = answer.topics[kafka_topic]
+        error = None if topic.error is None else str(topic.error.name())
+        return TopicAnswer(is_answer=True, error=error, partitions=len(topic.partitions))
 
     def close(self) -> None:
         """Drop what is still queued: it is unacknowledged, and the MQTT broker has it."""

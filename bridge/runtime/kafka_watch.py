@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from bridge.kafka.partitions import partition_of
 from bridge.runtime import clock
 from bridge.runtime.kafka_producer import KafkaProducer
+from bridge.spool.entry import bucket_of
 
 ASK_TIMEOUT_S: Final = 2.0
 ASK_EVERY_S: Final = 2.0
@@ -32,6 +34,9 @@ class KafkaWatch:
         self.error = "not asked yet"
         """librdkafka's name of why it does not answer."""
         self.topic_errors: dict[str, str] = {}
+        self.answered_s = clock.monotonic_s()
+        """When it last answered, or confirmed a record."""
+        self._partitions: dict[str, int] = {}
         self._is_first = True
         self._is_doubted = asyncio.Event()
         self._producer = producer
@@ -62,6 +67,11 @@ class KafkaWatch:
                 async with asyncio.timeout(ASK_EVERY_S if is_well else ASK_AGAIN_S):
                     await self._is_doubted.wait()
 
+    def group_of(self, kafka_topic: str, key: bytes) -> int:
+        """Number the records of a topic that get stuck together: by partition, where known."""
+        partitions = self._partitions.get(kafka_topic)
+        return partition_of(key, partitions) if partitions and key else bucket_of(key)
+
     def doubt(self) -> None:
         """Ask at once: librdkafka says that all brokers are down."""
         if self.answers:
@@ -71,16 +81,20 @@ class KafkaWatch:
     def _ask(self) -> tuple[str | None, dict[str, str]]:
         topic_errors: dict[str, str] = {}
         for kafka_topic in self._kafka_topics:
-            is_answer, error = self._producer.ask_topic(kafka_topic, timeout_s=ASK_TIMEOUT_S)
-            if not is_answer:
-                return error, {}
-            if error is not None:
-                topic_errors[kafka_topic] = error
+            answer = self._producer.ask_topic(kafka_topic, timeout_s=ASK_TIMEOUT_S)
+            if not answer.is_answer:
+                return answer.error, {}
+            if answer.error is not None:
+                topic_errors[kafka_topic] = answer.error
+            else:
+                self._partitions[kafka_topic] = answer.partitions
         return None, topic_errors
 
     def _learn(self, error: str | None, topic_errors: dict[str, str]) -> None:
         before = (self.answers, self.topic_errors)
         self.answers = error is None
+        if self.answers:
+            self.answered_s = clock.monotonic_s()
         self.error = error or ""
         self.topic_errors = topic_errors
         # The first answer is always news: a Kafka that was never there is to be told as well.

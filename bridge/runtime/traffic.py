@@ -1,30 +1,34 @@
 """The way of the messages at run time: packets in, records out, reports in, PUBACKs out.
 
-Everything here runs once for a batch: a socket read, or a poll of the producer. Per message there
-is only what the pure rooms do, one `produce`, and one turn of the loop in `_count`.
+Everything here runs once for a batch: a socket read, a poll of the producer, a transaction of the
+spool. Per message there is only what the pure rooms do, one `produce`, and one turn of the loop in
+`_count`. Clock, timers, producer and disk are arguments: the simulation runs this very code.
 """
 
 import asyncio
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Sequence
 from typing import Final, Protocol, cast
 
-import msgspec
-
 from bridge.fleet.duplicates import Duplicates
-from bridge.kafka.delivery import remedy_for
-from bridge.kafka.outbox import RETRY_S, Outbox, Settleable, Settlement, Shipment
+from bridge.kafka.lane import RETRY_S, Settlement
+from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import headers_bytes
-from bridge.kafka.record import Record
+from bridge.kafka.record import Instant, Record
+from bridge.kafka.shipment import Shipment
 from bridge.mqtt.ack_ledger import Receipt
 from bridge.mqtt.events import Received
 from bridge.mqtt.session import Session
-from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome, Status
-from bridge.observe.log import EventLog
+from bridge.observe.counters import Status
 from bridge.pipeline.flow import Flow
-from bridge.pipeline.verdict import Duplicate, Reason
-from bridge.runtime import clock
-from bridge.runtime.kafka_producer import KafkaProducer
+from bridge.pipeline.verdict import Duplicate
+from bridge.runtime.accounts import Accounts, Books, Journal
+from bridge.runtime.clock import Clock, Timer
+from bridge.runtime.fault_points import reach
+from bridge.runtime.kafka_narrator import KafkaNarrator
 from bridge.runtime.kafka_tail import Chunk
+from bridge.runtime.reading import Reading
+from bridge.runtime.spooling import PRESSED_AFTER_S, Follower, Safe, Spooling
+from bridge.spool.entry import Entry
 
 POLL_MIN_S: Final = 0.001
 POLL_MAX_S: Final = 0.020
@@ -32,48 +36,27 @@ POLL_MAX_S: Final = 0.020
 DEAD_LETTER_HEADERS_BYTES: Final = 32_768
 """Room left for the headers of a dead letter that is yet to be written; each of them is cut."""
 
-_FAILED: Final = frozenset({str(Reason.KAFKA_REFUSED), str(Reason.INTERNAL_ERROR)})
+Report = tuple[Shipment, str | None]
 
 
-class Reader(Protocol):
-    """Where PUBLISHes come from, and PUBACKs go to."""
+class Producer(Protocol):
+    """The part of the producer that is used here."""
 
-    def pause_reading(self) -> None:
-        """Read nothing more."""
+    def send(self, shipments: Sequence[Shipment]) -> Sequence[Shipment]:
+        """Hand shipments over in order; return those that a full queue did not take."""
 
-    def resume_reading(self) -> None:
-        """Read on."""
+    def poll(self) -> list[Report]:
+        """Return the delivery reports that are there."""
 
-    def flush(self) -> None:
-        """Write what the session has put into its buffer."""
-
-
-class Books(msgspec.Struct, frozen=True):
-    """Where the runtime writes down what happened."""
-
-    counters: Counters
-    latency: LatencyHistogram
-    active: ActiveDevices
-    log: EventLog
-
-
-class Early(msgspec.Struct):
-    """PUBLISHes that wait, unjudged and not yet counted as received."""
-
-    batches: list[Received] = []
-    bytes: int = 0
-
-    def take(self, received: Received) -> None:
-        """Keep one batch."""
-        self.batches.append(received)
-        self.bytes += sum(len(each.payload) for each in received.packets)
+    def rebuild(self) -> str:
+        """Replace the producer; return what the old one died of, if known."""
 
 
 class Traffic:
-    """Carry batches both ways, and stop reading at the bounds.
+    """Carry batches both ways.
 
-    Invariant: a receipt is settled only for a shipment in `Settlement.confirmed`, so a PUBACK never
-    leaves before Kafka has the record.
+    Invariant: a receipt is settled only for a shipment in `Settlement.confirmed`, or for a record
+    that the spool has committed, so a PUBACK never leaves before Kafka or the disk has the record.
     """
 
     def __init__(  # noqa: PLR0913  the parts that it joins
@@ -83,47 +66,58 @@ class Traffic:
         duplicates: Duplicates,
         session: Session,
         outbox: Outbox,
-        producer: KafkaProducer,
+        spooling: Spooling,
+        producer: Producer,
+        journal: Journal,
         value_bytes_max: int,
         books: Books,
+        clock: Clock,
         on_bug: Callable[[Exception], None],
         on_rebuilt: Callable[[], None],
     ) -> None:
-        self.reader: Reader | None = None
+        self.reading = Reading(outbox, session, books.log)
         self.last_confirmed_s: float | None = None
         """When Kafka last confirmed anything, on the monotonic clock."""
         self.last_progress_s = clock.monotonic_s()
+        self.rebuilt_s = -RETRY_S
         self._flow = flow
         self._duplicates = duplicates
         self._session = session
         self._outbox = outbox
+        self._unsettled = outbox.unsettled
+        self._spooling = spooling
         self._producer = producer
+        self._journal = journal
         self._value_bytes_max = value_bytes_max
         self._books = books
+        self._narrator = KafkaNarrator(books.counters, books.log)
+        self._accounts = Accounts(books, session, duplicates, journal)
+        self._clock = clock
         self._on_bug = on_bug
         self._on_rebuilt = on_rebuilt
-        self._loop = asyncio.get_running_loop()
-        self._poll_timer: asyncio.TimerHandle | None = None
+        self._poll_timer: Timer | None = None
         self._poll_s = POLL_MIN_S
-        self._paused_since: tuple[str, float] | None = None
-        self._is_stopping = False
-        self._early: Early | None = Early()
-        """What came before it was known what Kafka has; None from then on."""
+        self._early: list[Received] | None = []
+        """What came before it was known what Kafka has, not yet judged; None from then on."""
+        self._is_released = False
         self._is_closed = False
-        self._held_since: dict[str, float] = {}
-        self.rebuilt_s = -RETRY_S
+        spooling.carrier = self
 
     # ------------------------------------------------------------------ packets in
 
     def take(self, received: Received) -> None:
-        """Carry the PUBLISHes of one socket read to Kafka."""
+        """Carry the PUBLISHes of one socket read."""
+        now = self._clock.instant()
+        if self._early is None:
+            self._judge(received, now)
+        else:
+            self._early.append(received)
+            self._unsettled.take(len(received.packets), _payload_bytes(received))
+        self.reading.pause_at_bounds(now.monotonic_s)
+
+    def _judge(self, received: Received, now: Instant) -> None:
         counters = self._books.counters
-        now = clock.instant()
         receipts = received.receipts
-        if self._early is not None:
-            self._early.take(received)
-            self._pause_at_bounds(now.monotonic_s)
-            return
         best_effort = receipts.count(None)
         counters.received += len(receipts) - best_effort
         if best_effort:
@@ -132,47 +126,86 @@ class Traffic:
             self._books.log.emit("mqtt_qos0_received", mqtt_topic=first.topic)
         outcomes = self._flow.process(received.packets, now)
         records, receipts = self._set_duplicates_apart(outcomes, receipts)
-        self._note_dead_letters(records)
+        self._fit_dead_letters(records)
+        self._narrator.tell_dead_letters(records)
         self._books.active.note(
             {each.key for each in records if each.dead_letter is None}, now.monotonic_s
         )
         if not len(self._outbox):
             self.last_progress_s = now.monotonic_s
-        self._send(self._outbox.add(records, receipts))
+        self.carry(self._spooling.divide(records, receipts, now.monotonic_s))
         self.serve()
         self._acknowledge(now.monotonic_s)
         self._schedule()
-        self._pause_at_bounds(now.monotonic_s)
+
+    @property
+    def is_owed(self) -> bool:
+        """True while the producer has something to report."""
+        return len(self._outbox) > 0
+
+    @property
+    def oldest_received_us(self) -> int | None:
+        """Tell when, on the wall clock, the oldest record under way was received."""
+        return self._outbox.oldest_received_us
+
+    @property
+    def is_held(self) -> bool:
+        """True while Kafka refuses a topic by configuration."""
+        return bool(self._outbox.held_topics)
 
     @property
     def is_released(self) -> bool:
         """False until it is known what Kafka already has."""
-        return self._early is None
+        return self._is_released
 
-    def release(self, chunks: Iterable[Chunk]) -> None:
-        """Judge and carry what came so far, now that the duplicates window is filled."""
-        assert self._early is not None, "released twice"
-        now = clock.instant()
+    def go_blind(self) -> None:
+        """Judge what came by what is known without Kafka; the spool takes it all."""
+        if self._early is None or not self._spooling.is_on:
+            return
+        self._spooling.is_blind = True
+        self._judge_early()
+
+    def recall(self, chunks: Sequence[Chunk]) -> None:
+        """Let the dedup window know keys that Kafka has, oldest first."""
+        now = self._clock.instant()
         for chunk in chunks:
             age_s = max(0.0, now.unix_us / 1e6 - chunk.unix_ms / 1e3)
             self._duplicates.recall(chunk.split(), now.monotonic_s - age_s)
+
+    def release(self, chunks: Sequence[Chunk]) -> None:
+        """Carry on, now that it is known what Kafka has: the keys that were found there."""
+        assert not self._is_released, "released twice"
+        self._is_released = True
+        self.recall(chunks)
+        self._spooling.permit(chunk.split() for chunk in chunks)
+        self._judge_early()
+        self.serve()
+        self._schedule()
+        self.reading.resume_below_bounds(self._clock.monotonic_s())
+
+    def _judge_early(self) -> None:
         early, self._early = self._early, None
-        for received in early.batches:
-            self.take(received)
-        self._resume_below_bounds(now.monotonic_s)
+        for received in early or ():
+            self._unsettled.release(len(received.packets), _payload_bytes(received))
+            self._judge(received, self._clock.instant())
 
     def reconcile(self, found: Container[bytes]) -> None:
         """Go on with a new producer: what was found in Kafka is confirmed, the rest produced."""
-        confirmed = self._outbox.unseal(found)
-        now = clock.monotonic_s()
+        settlement = self._outbox.unseal(found)
+        now = self._clock.monotonic_s()
         self._books.counters.records_produced_again += len(self._outbox)
-        self._settle(Settlement(confirmed), now)
-        self._send(self._outbox.due(now))
+        self._settle(settlement, now)
+        self._spooling.resume()
+        self.carry(self._outbox.due(now))
         self._schedule()
 
     def count_in_flight(self) -> int:
         """Count the QoS 1 messages that are counted as received and not settled."""
-        return self._outbox.count_owed_receipts() + self._duplicates.count_joined()
+        return (
+            self._outbox.count_owed_receipts()
+            + self._spooling.owed_receipts
+            + self._duplicates.count_joined()
+        )
 
     def _set_duplicates_apart(
         self, outcomes: list[Record | Duplicate], receipts: list[Receipt | None]
@@ -191,39 +224,22 @@ class Traffic:
             elif outcome.is_under_way:
                 self._duplicates.join(outcome.key, receipt)
             else:
-                self._settle_duplicates([receipt])
+                self._accounts.settle_duplicates([receipt])
         return records, kept
 
-    def _settle_duplicates(self, receipts: Iterable[Settleable]) -> None:
-        counters = self._books.counters
-        settle = self._session.ledger.settle
-        for receipt in receipts:
-            settle(receipt)  # type: ignore[arg-type]  # made by a ledger of this session
-            counters.messages[Status.DUPLICATE] += 1
-            counters.settled[Outcome.DUPLICATE] += 1
-
-    def _note_dead_letters(self, records: list[Record]) -> None:
+    def _fit_dead_letters(self, records: list[Record]) -> None:
+        """Cut dead letters to what Kafka's client lets through."""
         for position, record in enumerate(records):
-            letter = record.dead_letter
-            if letter is None:
+            if record.dead_letter is None:
                 continue
             room = self._value_bytes_max - headers_bytes(record.headers)
             if len(record.value) > room:
                 records[position] = self._flow.refuse(
                     record, error="too large for Kafka", value_bytes_max=room
                 )
-            self._books.log.emit(
-                "message_dead_lettered",
-                dlq_id=letter.dlq_id,
-                reason=letter.reason,
-                layer=letter.layer,
-                detail=letter.detail,
-                device_id=letter.device_id,
-                mqtt_topic=letter.mqtt_topic,
-                kafka_topic=record.kafka_topic,
-            )
 
-    def _send(self, shipments: list[Shipment]) -> None:
+    def carry(self, shipments: list[Shipment]) -> None:
+        """Hand shipments to the producer; what its queue does not take waits in the outbox."""
         if shipments:
             refused = self._producer.send(shipments)
             if refused:
@@ -235,15 +251,24 @@ class Traffic:
     def serve(self) -> int:
         """Take the delivery reports that are there; return how many records were confirmed."""
         reports = self._producer.poll()
-        now = clock.monotonic_s()
+        now = self._clock.monotonic_s()
         if reports:
+            reach("delivery_reported")
             self._settle(self._outbox.settle(reports, now), now)
-        self._send(self._outbox.due(now, is_room_likely=bool(reports)))
+        self.carry(self._outbox.due(now, is_room_likely=bool(reports)))
+        self._spooling.turn(now, is_pressed=self._is_pressed(now))
         if reports:
-            self._resume_below_bounds(now)
+            self.reading.resume_below_bounds(now)
         return len(reports)
 
-    def _serve_guarded(self) -> bool:
+    def _is_pressed(self, now: float) -> bool:
+        """Tell whether what is stuck takes the window from what Kafka would take."""
+        confirmed_s = self.last_confirmed_s
+        if confirmed_s is None or now - confirmed_s > PRESSED_AFTER_S:
+            return False
+        return 2 * len(self._session.ledger) >= self._session.settings.receive_maximum
+
+    def serve_guarded(self) -> bool:
         """Serve for a caller that must not be ended by a bug of ours; tell whether reports came."""
         try:
             return self.serve() > 0
@@ -253,191 +278,123 @@ class Traffic:
             return False
 
     def _settle(self, settlement: Settlement, now: float) -> None:
-        confirmed = settlement.confirmed
-        if confirmed:
-            self._count(confirmed, now)
+        if settlement.confirmed:
+            self._spooling.alive(settlement.alive, now)
+            self._accounts.confirm(settlement.confirmed, now)
+        if settlement.spooled:
+            promised = self._spooling.confirmed(settlement.spooled, now)
+            self._accounts.confirm_spooled(settlement.spooled, promised, now)
+        if settlement.confirmed or settlement.spooled:
             self.last_confirmed_s = self.last_progress_s = now
             self._acknowledge(now)
         for refusal in settlement.refusals:
-            self._refuse(refusal.shipment, refusal.error)
-        self._report(settlement, now)
+            self._refuse(refusal.shipment, refusal.error, now)
+        self._narrator.tell(settlement, now)
+        self._narrator.tell_reordered(self._outbox.reordered)
         if settlement.fatal is not None:
             self.rebuild(settlement.fatal)
 
     def _acknowledge(self, now: float) -> None:
         sent = self._session.acknowledge(now=now)
-        if sent and self.reader is not None:
+        if sent and self.reading.reader is not None:
             self._books.counters.pubacks_sent += sent
-            self.reader.flush()
+            self.reading.reader.flush()
+            reach("puback_flushed")
 
-    def _count(self, confirmed: list[Shipment], now: float) -> None:
-        """Settle the receipts and count where each message ended."""
-        counters = self._books.counters
-        settle = self._session.ledger.settle
-        read_at = confirmed[0].record.received
-        telemetry = flagged = produced = since_read = 0
-        for shipment in confirmed:
-            record = shipment.record
-            if record.received is not read_at:
-                self._books.latency.observe_many(read_at.monotonic_s, now, since_read)
-                read_at = record.received
-                since_read = 0
-            since_read += 1
-            receipt = shipment.receipt
-            if receipt is not None:
-                settle(receipt)  # type: ignore[arg-type]  # made by a ledger of this session
-            if record.dead_letter is None:
-                telemetry += 1
-                flagged += record.is_flagged
-                produced += receipt is not None
-            else:
-                self._count_dead_letter(record.dead_letter.reason, is_promised=receipt is not None)
-        self._books.latency.observe_many(read_at.monotonic_s, now, since_read)
-        self._settle_duplicates(
-            self._duplicates.confirm([each.record.dedup_key for each in confirmed])
-        )
-        counters.messages[Status.ACCEPTED] += telemetry - flagged
-        counters.messages[Status.FLAGGED] += flagged
-        counters.settled[Outcome.PRODUCED] += produced
-
-    def _count_dead_letter(self, reason: str, *, is_promised: bool) -> None:
-        counters = self._books.counters
-        counters.dead_letters[reason] += 1
-        counters.messages[Status.FAILED if reason in _FAILED else Status.REJECTED] += 1
-        if is_promised:
-            counters.settled[Outcome.DEAD_LETTERED] += 1
-
-    def _refuse(self, shipment: Shipment, error: str) -> None:
+    def _refuse(self, shipment: Shipment, error: str, now: float) -> None:
         """Make a dead letter of what Kafka will never take; cut a dead letter by half."""
         record = shipment.record
         limit = self._value_bytes_max - DEAD_LETTER_HEADERS_BYTES
         if record.dead_letter is not None:
             limit = min(limit, len(record.value) // 2)
         letter = self._flow.refuse(record, error=error, value_bytes_max=limit)
-        assert letter.dead_letter is not None, "a refused record became telemetry"
-        self._books.log.emit(
-            "kafka_record_refused",
-            kafka_topic=record.kafka_topic,
-            error=error,
-            device_id=letter.dead_letter.device_id,
-            dlq_id=letter.dead_letter.dlq_id,
-            value_bytes=len(record.value),
-        )
-        self._send(self._outbox.replace(shipment, letter))
-
-    def _report(self, settlement: Settlement, now: float) -> None:
-        counters, log = self._books.counters, self._books.log
-        for kafka_topic, error in settlement.held:
-            self._held_since.setdefault(kafka_topic, now)
-            log.emit(
-                "kafka_topic_held",
-                kafka_topic=kafka_topic,
-                error=error,
-                remedy=remedy_for(error),
-            )
-        for kafka_topic in settlement.recovered:
-            since = self._held_since.pop(kafka_topic, now)
-            log.emit("kafka_topic_recovered", kafka_topic=kafka_topic, held_s=round(now - since, 1))
-        for kafka_topic, error, run_bytes_max in settlement.limited:
-            log.emit(
-                "kafka_batch_refused",
-                kafka_topic=kafka_topic,
-                error=error,
-                run_bytes_max=run_bytes_max,
-            )
-        if settlement.again:
-            counters.records_produced_again += settlement.again
-            log.emit("kafka_record_produced_again", count=settlement.again)
-        reordered = self._outbox.reordered - counters.records_reordered
-        if reordered:
-            counters.records_reordered = self._outbox.reordered
-            log.emit("kafka_record_reordered", count=reordered)
+        self._narrator.tell_refused(record, letter, error)
+        self.carry(self._spooling.replace(shipment, letter, now))
 
     def rebuild(self, error: str, *, cause: str = "fatal") -> None:
         """Replace the producer; nothing is produced until `reconcile` says what Kafka has."""
-        now = clock.monotonic_s()
+        now = self._clock.monotonic_s()
         if now - self.rebuilt_s < RETRY_S or self._outbox.is_sealed:
             return  # What failed is tried again in a moment, and fails into the next rebuild.
         self.rebuilt_s = now
         self._outbox.seal()
+        self._spooling.forbid()
         error = self._producer.rebuild() or error
-        self._books.counters.producer_rebuilds += 1
-        self._books.log.emit(
-            "kafka_producer_rebuilt",
-            cause=cause,
-            error=error,
-            remedy=remedy_for(error),
-            unsettled=len(self._outbox),
-            rebuilds=self._books.counters.producer_rebuilds,
-        )
+        self._narrator.tell_rebuilt(cause, error, len(self._outbox))
         self._on_rebuilt()
+
+    # ------------------------------------------------------------------ the spool
+
+    def on_spooled(self, safe: list[Safe], now: float) -> None:
+        """Acknowledge what is on disk."""
+        self._accounts.settle_spooled(safe, now)
+        self._acknowledge(now)
+
+    def on_found(self, followers: Sequence[Follower], rows: int, now: float) -> None:
+        """Acknowledge what was not produced, because Kafka was found to have it."""
+        self._accounts.settle_found(followers, rows)
+        self._acknowledge(now)
+
+    def letter_of_row(self, entry: Entry, error: str) -> Record:
+        """Make a dead letter of a row that cannot be read."""
+        return self._flow.salvage(
+            entry.record,
+            key=entry.key,
+            kafka_topic=entry.kafka_topic,
+            error=error,
+            received=self._clock.instant(),
+        )
+
+    def on_disk_done(self) -> None:
+        """Go on: the disk did its job, or failed at it."""
+        now = self._clock.monotonic_s()
+        self._spooling.turn(now)
+        self._schedule()
+        self.reading.resume_below_bounds(now)
+
+    def mark(self) -> int:
+        """Tell the number of the record that was handed out last, for `has_settled`."""
+        return self._outbox.last_sequence
+
+    def has_settled(self, mark: int) -> bool:
+        """Tell whether all up to a mark is in Kafka, and no row of it is left on disk."""
+        return self._outbox.is_settled_up_to(mark) and self._spooling.has_removed(mark)
 
     # ------------------------------------------------------------------ time
 
     def _schedule(self) -> None:
-        if self._poll_timer is None and len(self._outbox) and not self._is_closed:
-            self._poll_timer = self._loop.call_later(self._poll_s, self._on_poll_timer)
+        is_owed = len(self._outbox) > 0 or not self._spooling.machine.is_quiet
+        if self._poll_timer is None and is_owed and not self._is_closed:
+            self._poll_timer = self._clock.call_later(self._poll_s, self._on_poll_timer)
 
     def _on_poll_timer(self) -> None:
         self._poll_timer = None
-        is_news = self._serve_guarded()
+        is_news = self.serve_guarded()
         self._poll_s = POLL_MIN_S if is_news else min(self._poll_s * 1.25, POLL_MAX_S)
         self._schedule()
 
-    # ------------------------------------------------------------------ bounds
-
-    def _bound_reached(self) -> str | None:
-        """Name the bound that asks for a pause; the ledger has the same one as the records."""
-        if self._outbox.is_blocked:
-            return "kafka_queue_full"
-        early_bytes = 0 if self._early is None else self._early.bytes
-        if self._outbox.is_full_of_bytes or early_bytes >= self._outbox.bytes_max:
-            return "unsettled_bytes_max"
-        if self._outbox.is_full or len(self._session.ledger) >= self._outbox.records_max:
-            return "unsettled_max"
-        return None
-
-    def _pause_at_bounds(self, now: float) -> None:
-        if self._paused_since is not None or self.reader is None:
-            return
-        cause = self._bound_reached()
-        if cause is None:
-            return
-        self._paused_since = (cause, now)
-        self.reader.pause_reading()
-        self._books.log.emit(
-            "reading_paused",
-            cause=cause,
-            unsettled=len(self._outbox),
-            unsettled_bytes=self._outbox.bytes,
-        )
-
-    def _resume_below_bounds(self, now: float) -> None:
-        if self._paused_since is None or self.reader is None or self._is_stopping:
-            return
-        has_room = (
-            self._early is None
-            and not self._outbox.is_blocked
-            and self._outbox.has_room
-            and len(self._session.ledger) <= self._outbox.records_max * 4 // 5
-        )
-        if not has_room:
-            return
-        cause, since = self._paused_since
-        self._paused_since = None
-        self.reader.resume_reading()
-        self._books.log.emit("reading_resumed", cause=cause, paused_s=round(now - since, 3))
-
-    def on_connected(self) -> None:
-        """Keep a new connection paused while the bounds are still reached."""
-        if self._paused_since is not None and self.reader is not None:
-            self.reader.pause_reading()
+    # ------------------------------------------------------------------ the end
 
     def stop_reading(self) -> None:
-        """Read nothing more, for good: the first step of a stop."""
-        self._is_stopping = True
-        if self.reader is not None:
-            self.reader.pause_reading()
+        """Read nothing more; what was not judged yet is left to the MQTT broker."""
+        self.reading.stop()
+        for received in self._early or ():
+            self._unsettled.release(len(received.packets), _payload_bytes(received))
+        self._early = None if self._early is None else []
+
+    async def drain(self, *, timeout_s: float, is_cut_short: asyncio.Event) -> bool:
+        """Wait until all is in Kafka or on disk; False when the time is over first."""
+        deadline = self._clock.monotonic_s() + timeout_s
+        while self._unsettled.records and not is_cut_short.is_set():
+            left = deadline - self._clock.monotonic_s()
+            if left <= 0:
+                break
+            try:
+                async with asyncio.timeout(min(left, POLL_MAX_S)):
+                    await is_cut_short.wait()
+            except TimeoutError:
+                self.serve_guarded()
+        return not self._unsettled.records
 
     def close(self) -> None:
         """Take no further reports: those of the purge that follows say nothing about Kafka."""
@@ -446,16 +403,6 @@ class Traffic:
             self._poll_timer.cancel()
             self._poll_timer = None
 
-    async def drain(self, *, timeout_s: float, is_cut_short: asyncio.Event) -> bool:
-        """Wait until Kafka has confirmed everything; False when the time is over first."""
-        deadline = clock.monotonic_s() + timeout_s
-        while len(self._outbox) and not is_cut_short.is_set():
-            left = deadline - clock.monotonic_s()
-            if left <= 0:
-                break
-            try:
-                async with asyncio.timeout(min(left, POLL_MAX_S)):
-                    await is_cut_short.wait()
-            except TimeoutError:
-                self._serve_guarded()
-        return not len(self._outbox)
+
+def _payload_bytes(received: Received) -> int:
+    return sum(len(each.payload) for each in received.packets)

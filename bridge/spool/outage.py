@@ -49,6 +49,7 @@ direct, wait for the job under way, then `last_write` until it is None.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -130,6 +131,35 @@ class Outage:
         return self._writing.error or self._read_error
 
     @property
+    def rows_by_topic(self) -> dict[str, int]:
+        """Count what is in the spool or on its way, by topic; with none a topic is not listed."""
+        return {
+            each.name: each.rows + each.pending_count + each.writing + each.letters
+            for each in self._topics.values()
+        }
+
+    @property
+    def oldest_pending(self) -> list[object]:
+        """List the items of what is next to be written, one a topic, the oldest among them."""
+        under_way = self._job.entries[:1] if isinstance(self._job, Write) else []
+        return [
+            entry.item
+            for topic in self._topics.values()
+            for entry in (*under_way, *islice(topic.pending, 1))
+            if entry.item is not None
+        ]
+
+    @property
+    def removals_noted(self) -> int:
+        """Count the rows that are in Kafka and to be removed, those that are gone included."""
+        return self._writing.removals_noted
+
+    @property
+    def removals_done(self) -> int:
+        """Count those of them that are gone from the disk."""
+        return self._writing.removals_done
+
+    @property
     def silent_topics(self) -> list[str]:
         """List the topics that report nothing."""
         return [each.name for each in self._topics.values() if each.is_silent]
@@ -154,9 +184,13 @@ class Outage:
         direct: Sequence[tuple[bytes, float, Item]],
         now: float,
         followed: Collection[bytes] = (),
+        after_s: float | None = None,
     ) -> Chosen[Item]:
-        """Choose what of a topic's direct records (key, owed since, item) is to be diverted."""
-        before_s = now - self._after_s
+        """Choose what of a topic's direct records (key, owed since, item) is to be diverted.
+
+        A caller in need of room, while others are served, may give a shorter `after_s`.
+        """
+        before_s = now - (self._after_s if after_s is None else after_s)
         stale: set[int] = set()
         if self._bytes_max:
             stale = {self._group_of(kafka_topic, key) for key, at, _ in direct if at <= before_s}
@@ -222,7 +256,7 @@ class Outage:
         """Take entries in hand that were found in Kafka: there is no need to produce them."""
         for entry in entries:
             if self._end(entry, now):
-                self._writing.removals.append(entry)
+                self._writing.remove(entry)
 
     def replace(self, entry: Entry, letter: Entry, now: float) -> None:
         """Put the letter of a refused entry in its place: the one's row goes as the other's comes.
@@ -309,7 +343,7 @@ class Outage:
         write, self._job = self._job, None
         assert isinstance(write, Write), "no write was under way"
         self.live_bytes = live_bytes
-        self._writing.succeed()
+        self._writing.succeed(write)
         safe: list[Entry] = []
         for entry, sequence in zip(write.entries, sequences, strict=True):
             topic = self._topics[entry.kafka_topic]
@@ -321,7 +355,7 @@ class Outage:
             if entry.state is State.GONE:
                 topic.known[sequence] = entry
                 if not entry.is_replaced:
-                    self._writing.removals.append(entry)
+                    self._writing.remove(entry)
                 continue
             entry.state = State.ROW
             self.spooled += 1

@@ -33,6 +33,9 @@ SCAN_ROWS: Final = 10_000
 _BYTES: Final = "length(key) + length(identity) + length(record)"
 
 
+FILE_NAME: Final = "spool.sqlite3"
+
+
 class SpoolFullError(BridgeError):
     """The live rows would pass `bytes_max`; nothing of the transaction was written."""
 
@@ -60,7 +63,9 @@ class Store:
         self.set_aside: Path | None = None
         """Where a corrupt database was moved to, if it was; the reason is in `corruption`."""
         self.corruption = ""
-        self.path = directory / "spool.sqlite3"
+        self.was_clean = True
+        """The owner before had closed it, or there was none."""
+        self.path = directory / FILE_NAME
         self._bytes_max = bytes_max
         self._lock = lock(directory)
         try:
@@ -85,6 +90,7 @@ class Store:
         return self._open(client_id)
 
     def _open(self, client_id: str) -> sqlite3.Connection:
+        is_new = not self.path.exists()
         schema.judge(self.path, client_id)
         _warm(self.path)
         database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -95,6 +101,7 @@ class Store:
             database.execute(f"PRAGMA journal_size_limit={WAL_BYTES_MAX}")
             schema.prepare(database, client_id, topic_shift=TOPIC_SHIFT)
             totals = schema.mark_in_use(database)
+            self.was_clean = totals is not None or is_new
             self.live_rows, self.live_bytes = totals or self._check_and_count(database)
         except BaseException:
             database.close()

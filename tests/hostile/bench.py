@@ -80,6 +80,7 @@ class Bench:
         routes: Sequence[tuple[str, str]] = (),
         shutdown: dict[str, Any] | None = None,
         dedup: dict[str, Any] | None = None,
+        spool: dict[str, Any] | None = None,
         **mqtt: object,
     ) -> HostileBridge:
         """Start a bridge between this broker and Kafka; `routes` are filters and Kafka topics."""
@@ -95,6 +96,7 @@ class Bench:
             "gaps": {"kafka_topic": self.gap_topic},
             "shutdown": shutdown or {},
             "dedup": dedup or {},
+            "spool": spool or {},
         }
         bridge = HostileBridge(self._directory / f"bridge-{len(self._bridges)}", config)
         self._bridges.append(bridge)

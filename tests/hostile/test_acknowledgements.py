@@ -145,6 +145,7 @@ async def test_what_kafka_does_not_confirm_before_the_end_stays_unacknowledged(
         kafka=kafka,
         routes=_routes(bench, kafka, devices=1, other=2),
         shutdown={"drain_timeout_s": 6},
+        spool={"bytes_max": 0},
     )
     connection = await broker.accept()
     await bridge.ready()

@@ -159,7 +159,9 @@ async def test_a_stop_while_no_connection_is_there_makes_none_and_never_says_onl
     kafka = make_kafka(2)
     kafka.create_topic(bench.telemetry_topic, [1])
     broker = await bench.broker()
-    bridge = bench.bridge(broker, kafka=kafka, shutdown={"drain_timeout_s": 8})
+    bridge = bench.bridge(
+        broker, kafka=kafka, shutdown={"drain_timeout_s": 8}, spool={"bytes_max": 0}
+    )
     connection = await broker.accept()
     await bridge.ready()
     kafka.take_down(1)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from tests.support.bridge_process import BridgeProcess
-from tests.support.devices import DevicePublisher, telemetry
+from tests.support.devices import Publisher, telemetry
 from tests.support.eventually import eventually
 from tests.support.kafka_client import ConsumedRecord, KafkaClient
 from tests.support.mosquitto import MosquittoProcess
@@ -15,6 +15,7 @@ from tests.support.oracle import Reckoning, reckon
 QUIET_DEADLINE_S = 120.0
 """Far above what two busy cores need; only a bridge that stands still reaches it."""
 PROBE = "probe"
+_UNPRODUCED = ("in_flight", "spooled")
 
 
 def report(text: object) -> None:
@@ -42,7 +43,7 @@ class Scene:
         *,
         make_name: Callable[[str], str],
         start_bridge: Callable[[Mapping[str, Any]], BridgeProcess],
-        start_devices: Callable[..., DevicePublisher],
+        start_devices: Callable[..., Publisher],
     ) -> None:
         self.mosquitto = mosquitto
         self.client = client
@@ -51,8 +52,8 @@ class Scene:
         self.client_id = make_name("bridge")
         self._start_bridge = start_bridge
         self._start_devices = start_devices
-        self._publishers: list[DevicePublisher] = []
-        self._prober: DevicePublisher | None = None
+        self._publishers: list[Publisher] = []
+        self._prober: Publisher | None = None
 
     def create_topics(
         self,
@@ -90,7 +91,7 @@ class Scene:
         bridge.wait_ready(QUIET_DEADLINE_S)
         return bridge
 
-    def devices(self, **options: object) -> DevicePublisher:
+    def devices(self, **options: object) -> Publisher:
         """Connect a publisher whose ledger the oracle will read."""
         publisher = self._start_devices(**options)
         self._publishers.append(publisher)
@@ -121,11 +122,11 @@ class Scene:
 
     @staticmethod
     def await_nothing_in_flight(bridge: BridgeProcess) -> None:
-        """Wait until the bridge has settled all that it received."""
+        """Wait until Kafka has all that the bridge received; what is on disk is not there yet."""
         eventually(
-            lambda: bridge.metrics().get("bridge_messages_in_flight"),
-            lambda in_flight: in_flight == 0,
-            what="nothing is in flight",
+            lambda: [bridge.metrics().get(f"bridge_messages_{each}") for each in _UNPRODUCED],
+            lambda owed: owed == [0, 0],
+            what="nothing is in flight, nothing spooled",
             deadline_s=QUIET_DEADLINE_S,
         )
 
@@ -160,6 +161,21 @@ def await_in_flight(bridge: BridgeProcess, at_least: int) -> int:
             lambda: bridge.metrics().get("bridge_messages_in_flight", 0.0),
             lambda in_flight: in_flight >= at_least,
             what=f"{at_least} messages are in flight",
+            deadline_s=QUIET_DEADLINE_S,
+        )
+    )
+
+
+def await_owed(bridge: BridgeProcess, at_least: int) -> int:
+    """Wait until Kafka lacks so many messages, in memory or on disk; return how many."""
+    return int(
+        eventually(
+            lambda: (
+                bridge.metric("bridge_messages_in_flight")
+                + bridge.metric("bridge_messages_spooled")
+            ),
+            lambda owed: owed >= at_least,
+            what=f"{at_least} messages are owed to Kafka",
             deadline_s=QUIET_DEADLINE_S,
         )
     )

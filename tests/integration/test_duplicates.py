@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.scene import Scene, await_in_flight, await_received, report
+from tests.integration.scene import Scene, await_in_flight, await_owed, await_received, report
 from tests.support.devices import fleet
 from tests.support.kafka_cluster import KafkaProcess
 
@@ -40,7 +40,7 @@ def test_a_stop_with_everything_unsettled_doubles_nothing_though_the_time_to_liv
     scene = victim_scene
     scene.create_topics()
     dedup = {"ttl_s": 1}
-    bridge = scene.start(dedup=dedup, shutdown={"drain_timeout_s": 6})
+    bridge = scene.start(dedup=dedup, shutdown={"drain_timeout_s": 6}, spool={"bytes_max": 0})
     devices = scene.devices()
     devices.publish(fleet(DEVICES, 500))
     scene.await_nothing_in_flight(bridge)
@@ -124,7 +124,7 @@ def test_a_kafka_killed_under_load_comes_back_to_no_loss_and_no_double(
     for _ in range(3):
         await_received(bridge, 2_000)
         victim.kill()
-        await_in_flight(bridge, 500)
+        await_owed(bridge, 500)
         victim.start()
         bridge.wait_ready(120.0)
     devices.stop()

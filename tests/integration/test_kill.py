@@ -4,8 +4,8 @@ import pytest
 
 from tests.integration.scene import (
     Scene,
-    await_in_flight,
     await_oldest_unsettled,
+    await_owed,
     await_received,
     report,
 )
@@ -38,7 +38,7 @@ def test_five_kills_each_with_hundreds_unsettled_lose_nothing_and_keep_the_order
             # Requests lie in the socket of a Kafka that takes them after the bridge is dead.
             victim.freeze()
             await_oldest_unsettled(bridge, 4 * LINGER_MS / 1000)
-        unsettled.append(await_in_flight(bridge, UNSETTLED_AT_LEAST))
+        unsettled.append(await_owed(bridge, UNSETTLED_AT_LEAST))
         bridge.kill()
         victim.thaw()
         bridge.start()

@@ -3,7 +3,6 @@
 Kafka is librdkafka's own in process: what is tested ends at the MQTT side's books.
 """
 
-import getpass
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -14,13 +13,13 @@ import pytest
 
 from tests.integration.scene import Scene
 from tests.support.bridge_process import BridgeProcess, Config
-from tests.support.certificates import PROJECT, Certificates
+from tests.support.certificates import Certificates
 from tests.support.devices import DevicePublisher, telemetry
 from tests.support.eventually import eventually
 from tests.support.in_process_kafka import InProcessKafka
 from tests.support.kafka_client import KafkaClient
 from tests.support.mosquitto import MosquittoProcess, find_mosquitto
-from tests.support.processes import free_port
+from tests.support.shipped import as_shipped
 
 pytestmark = pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
 
@@ -33,7 +32,6 @@ sys_interval 1
 """
 CONNECTIONS_MAX = 12
 """Of two bridges that take each other's session, until one of them says so: a few rounds."""
-SHIPPED = PROJECT / "mosquitto"
 
 StartMosquitto = Callable[..., MosquittoProcess]
 MakeSceneAt = Callable[[MosquittoProcess], Scene]
@@ -170,7 +168,7 @@ def test_a_sigkill_of_mosquitto_as_it_is_shipped_loses_and_doubles_nothing(
     certificates: Certificates,
     tmp_path: Path,
 ) -> None:
-    mosquitto = start_mosquitto(**_as_shipped(certificates, tmp_path))
+    mosquitto = start_mosquitto(**as_shipped(certificates, tmp_path / "broker-0"))
     scene = scene_at(mosquitto)
     ours, device = certificates.bridge, certificates.device("device-1")
     tls = {"ca_file": certificates.ca_file, "cert_file": ours.cert_file, "key_file": ours.key_file}
@@ -204,24 +202,6 @@ def test_a_sigkill_of_mosquitto_as_it_is_shipped_loses_and_doubles_nothing(
     assert 400 == reckoning.telemetry
     assert 1 == len(bridge.events("session_resumed"))
     assert 0 == bridge.metric("bridge_gaps_total")
-
-
-def _as_shipped(certificates: Certificates, directory: Path) -> dict[str, Any]:
-    port = free_port()
-    data = directory / "broker-0"
-    data.mkdir()
-    text = (SHIPPED / "production.conf").read_text(encoding="utf-8")
-    for shipped, here in {
-        "\nlistener 8883\n": f"\nlistener {port} 127.0.0.1\n",
-        "/mosquitto/certificates/": f"{certificates.directory}/",
-        "/mosquitto/config/": f"{SHIPPED}/",
-        "/mosquitto/data/": f"{data}/",
-    }.items():
-        assert shipped in text
-        text = text.replace(shipped, here)
-    path = directory / "production.conf"
-    path.write_text(f"{text}\nuser {getpass.getuser()}\n", encoding="utf-8")
-    return {"config_path": path, "port": port}
 
 
 def test_a_mosquitto_that_keeps_nothing_leaves_a_gap_with_each_restart(

@@ -46,7 +46,7 @@ def test_a_stop_while_kafka_is_frozen_ends_within_the_budget_and_loses_nothing(
 ) -> None:
     scene = victim_scene
     scene.create_topics()
-    bridge = scene.start(shutdown={"drain_timeout_s": 8})
+    bridge = scene.start(shutdown={"drain_timeout_s": 8}, spool={"bytes_max": 0})
     devices = scene.devices()
     devices.publish(fleet(DEVICES, 500))
     await_received(bridge, 500)
@@ -74,7 +74,9 @@ def test_a_stop_while_kafka_is_frozen_ends_within_the_budget_and_loses_nothing(
     reckoning.assert_holds()
 
 
-def test_a_second_sigterm_skips_the_flush(victim_scene: Scene, victim: KafkaProcess) -> None:
+def test_a_second_sigterm_skips_the_flush_and_not_the_spool(
+    victim_scene: Scene, victim: KafkaProcess
+) -> None:
     scene = victim_scene
     scene.create_topics()
     # An hour: only a skipped flush ends before the test loses its patience.
@@ -94,9 +96,10 @@ def test_a_second_sigterm_skips_the_flush(victim_scene: Scene, victim: KafkaProc
 
     assert 0 == exit_code
     assert 1 == len(bridge.events("stop_signal_received", count=2))
-    assert ("bridge_stopped", 0, 300) == (
+    assert ("bridge_stopped", 0, 0, 300) == (
         stopped["event"],
         stopped["residue"],
         stopped["unsettled"],
+        stopped["spooled"],
     )
     reckoning.assert_holds()

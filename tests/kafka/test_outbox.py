@@ -6,8 +6,10 @@ from collections import defaultdict, deque
 import msgspec
 from hypothesis import given, settings, strategies as st
 
-from bridge.kafka.outbox import AGAIN_MAX, OBJECTS_BYTES, RETRY_S, Outbox, Shipment
+from bridge.kafka.lane import AGAIN_MAX, RETRY_S
+from bridge.kafka.outbox import Outbox
 from bridge.kafka.record import DeadLetter, Instant, Record
+from bridge.kafka.shipment import OBJECTS_BYTES, Shipment, Unsettled
 
 NOW = Instant(unix_us=0, monotonic_s=0.0, rfc3339="1970-01-01T00:00:00.000000Z")
 
@@ -27,11 +29,11 @@ def record(value: bytes = b"1", *, key: bytes = b"a", kafka_topic: str = "t") ->
 
 
 def outbox(*, records_max: int = 100, bytes_max: int = 1 << 30) -> Outbox:
-    return Outbox(records_max=records_max, bytes_max=bytes_max)
+    return Outbox(Unsettled(records_max=records_max, bytes_max=bytes_max))
 
 
 def add(box: Outbox, *records: Record) -> list[Shipment]:
-    return box.add(list(records), [Receipt() for _ in records])
+    return box.add(list(records), [Receipt() for _ in records], 0.0)
 
 
 def values(shipments: list[Shipment]) -> list[bytes]:
@@ -49,21 +51,21 @@ def test_an_open_lane_passes_records_on_at_once_and_forgets_them_when_confirmed(
     assert [b"1", b"2"] == values(due)
     settlement = box.settle([(each, None) for each in due], 1.0)
     assert due == settlement.confirmed
-    assert (0, 0) == (len(box), box.bytes)
+    assert (0, 0) == (len(box), box.unsettled.bytes)
 
 
 def test_the_bounds_count_records_and_what_is_held_of_them() -> None:
     box = outbox(records_max=3)
 
     due = add(box, record(), record())
-    before = box.is_full
+    before = box.unsettled.is_full
     due += add(box, record())
-    after = box.is_full
+    after = box.unsettled.is_full
     box.settle([(due[0], None)], 1.0)
 
     assert (False, True) == (before, after)
-    assert box.has_room
-    assert 2 * (5 + 1 + OBJECTS_BYTES) == box.bytes
+    assert box.unsettled.has_room
+    assert 2 * (5 + 1 + OBJECTS_BYTES) == box.unsettled.bytes
 
 
 def test_the_bound_in_bytes_stops_reading_too() -> None:
@@ -71,8 +73,8 @@ def test_the_bound_in_bytes_stops_reading_too() -> None:
 
     add(box, *[record(b"x" * 5) for _ in range(3)])
 
-    assert box.is_full
-    assert box.is_full_of_bytes
+    assert box.unsettled.is_full
+    assert box.unsettled.is_full_of_bytes
 
 
 # ---------------------------------------------------------------- failures
@@ -232,10 +234,10 @@ def test_a_record_refused_alone_is_refused_for_good_and_its_neighbours_go_on() -
     settlement = box.settle([(alone[0], "MSG_SIZE_TOO_LARGE")], 1.0)
 
     (refusal,) = settlement.refusals
-    letter = box.replace(refusal.shipment, record(b"cut", kafka_topic="dlq"))
+    box.withdraw(refusal.shipment)
 
-    assert [b"cut"] == values(letter)
-    assert due[0].receipt is letter[0].receipt
+    assert due[0] is refusal.shipment
+    assert 1 == len(box)
     assert [b"2"] == values(box.due(1.0))
 
 
@@ -262,7 +264,7 @@ def test_a_record_that_librdkafka_itself_refuses_needs_no_second_try_and_holds_n
 def test_a_dead_letter_with_nothing_left_to_cut_is_held_instead() -> None:
     box = outbox()
     letter = DeadLetter("id", "empty", "protocol", "", "a", "devices/a/telemetry")
-    due = box.add([msgspec.structs.replace(record(b""), dead_letter=letter)], [Receipt()])
+    due = box.add([msgspec.structs.replace(record(b""), dead_letter=letter)], [Receipt()], 0.0)
 
     settlement = box.settle([(due[0], "INVALID_RECORD")], 1.0)
 
@@ -279,7 +281,7 @@ def test_after_a_fatal_error_everything_unconfirmed_is_handed_out_again_in_order
 
     assert [] == box.due(10.0)
     assert [] == add(box, record(b"4"))
-    assert [] == box.unseal(set())
+    assert [] == box.unseal(set()).confirmed
     assert [b"0", b"2", b"3", b"4"] == values(box.due(10.0))
 
 
@@ -288,7 +290,7 @@ def test_what_is_found_in_kafka_after_a_fatal_error_is_confirmed_and_not_produce
     add(box, *[msgspec.structs.replace(record(b"%d" % i), dedup_key=b"%d" % i) for i in range(4)])
     box.seal()
 
-    confirmed = box.unseal({b"1", b"2"})
+    confirmed = box.unseal({b"1", b"2"}).confirmed
 
     assert [b"1", b"2"] == values(confirmed)
     assert [b"0", b"3"] == values(box.due(1.0))
@@ -381,6 +383,7 @@ class Run:
                     for i in range(count)
                 ],
                 receipts,
+                self.now,
             )
         )
 
@@ -403,7 +406,8 @@ class Run:
         for refusal in settlement.refusals:
             refused = refusal.shipment.record
             letter = msgspec.structs.replace(refused, kafka_topic="dlq")
-            self.send(self.box.replace(refusal.shipment, letter))
+            self.box.withdraw(refusal.shipment)
+            self.send(self.box.add([letter], [refusal.shipment.receipt], self.now))
         if settlement.fatal is not None:
             self.cluster.partitions.clear()
             self.box.seal()
@@ -428,7 +432,7 @@ def test_whatever_kafka_does_each_record_is_settled_once_and_order_breaks_only_i
             break
 
     assert 0 == len(run.box), "everything settles once Kafka is well"
-    assert 0 == run.box.bytes
+    assert 0 == run.box.unsettled.bytes
     assert dict.fromkeys(range(len(run.receipts)), 1) == dict(run.settled)
     assert {} == run.box.held_topics
     assert run.overtaken() <= run.box.reordered

@@ -1,0 +1,89 @@
+"""One record on its way to Kafka, and the bound on all that is on its way."""
+
+from typing import Final, Protocol
+
+import msgspec
+
+from bridge.kafka.record import Record
+
+USUAL_HEADERS: Final = 2
+OBJECTS_BYTES: Final = 600
+"""What the objects around one unsettled message weigh beside its bytes (measured: 560 to 640)."""
+
+
+class Settleable(Protocol):
+    """The receipt of the PUBLISH behind a record; this room carries it and never looks."""
+
+    settled: bool
+
+
+class Shipment(msgspec.Struct, eq=False, gc=False):
+    """One record on its way to Kafka."""
+
+    sequence: int
+    record: Record
+    receipt: Settleable | None
+    """None where no PUBACK is owed: QoS 0, or the spool has the record too."""
+    memory_bytes: int
+    owed_since_s: float
+    """When it was handed to the outbox, on the monotonic clock."""
+    entry: object = None
+    """The spool's handle, where the record is on disk or on its way there; never looked at."""
+    is_counted: bool = True
+    """It counts for the bounds: only the memory of the process has it."""
+    failures: int = 0
+    """How often it failed for a passing reason."""
+    is_refused_locally: bool = False
+    """librdkafka refused the record itself, not a batch that it travelled in."""
+    is_overtaken: bool = False
+    """A newer record of the same key was confirmed before this one; counted once."""
+
+
+class Unsettled(msgspec.Struct, eq=False):
+    """What only the memory of the process has: at its bounds reading stops.
+
+    Records on disk are not among them, though the outbox may hold them as well.
+    """
+
+    records_max: int
+    bytes_max: int
+    records: int = 0
+    bytes: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """True when a bound is reached: stop reading."""
+        return self.records >= self.records_max or self.bytes >= self.bytes_max
+
+    @property
+    def is_full_of_bytes(self) -> bool:
+        """True when it is the size of the records that reached its bound."""
+        return self.bytes >= self.bytes_max
+
+    @property
+    def has_room(self) -> bool:
+        """True when a fifth of both bounds is free again: read on."""
+        return self.used_ratio <= 0.8  # noqa: PLR2004  named by the sentence above
+
+    @property
+    def used_ratio(self) -> float:
+        """Tell how much of the bounds is used, the larger of the two; 1.0 stops reading."""
+        return max(self.records / self.records_max, self.bytes / self.bytes_max)
+
+    def take(self, records: int, size_bytes: int) -> None:
+        """Count records that came."""
+        self.records += records
+        self.bytes += size_bytes
+
+    def release(self, records: int, size_bytes: int) -> None:
+        """Count them no longer: Kafka has them, or the disk."""
+        self.records -= records
+        self.bytes -= size_bytes
+
+
+def memory_bytes_of(record: Record) -> int:
+    """Tell what a record weighs as long as it is under way."""
+    size_bytes = len(record.origin.payload) + len(record.value) + OBJECTS_BYTES
+    if len(record.headers) > USUAL_HEADERS:
+        size_bytes += sum(len(value) for _, value in record.headers)
+    return size_bytes

@@ -1,0 +1,134 @@
+"""Where each message ended: receipts settled, and everything counted."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from bridge.fleet.duplicates import Duplicates
+from bridge.kafka.shipment import Settleable, Shipment
+from bridge.mqtt.session import Session
+from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome, Status
+from bridge.observe.log import EventLog
+from bridge.pipeline.verdict import Reason
+from bridge.runtime.spooling import Follower, Safe
+
+_FAILED: Final = frozenset({str(Reason.KAFKA_REFUSED), str(Reason.INTERNAL_ERROR)})
+
+
+class Journal(Protocol):
+    """Where the keys are kept that Kafka was seen to have, for the next start."""
+
+    def note(self, keys: Sequence[bytes]) -> None:
+        """Keep compact keys; empty ones mean nothing."""
+
+
+class Books(msgspec.Struct, frozen=True):
+    """Where the runtime writes down what happened."""
+
+    counters: Counters
+    latency: LatencyHistogram
+    active: ActiveDevices
+    log: EventLog
+
+
+class Accounts:
+    """Settle what is safe and count it, a batch at a time.
+
+    Invariant: for one QoS 1 PUBLISH exactly one term of the conservation equation grows by one,
+    when its receipt is settled or, where the spool had settled that, when its row ends.
+    """
+
+    def __init__(
+        self, books: Books, session: Session, duplicates: Duplicates, journal: Journal
+    ) -> None:
+        self._counters = books.counters
+        self._latency = books.latency
+        self._session = session
+        self._duplicates = duplicates
+        self._journal = journal
+
+    def _settle(self, receipt: Settleable) -> None:
+        self._session.ledger.settle(receipt)  # type: ignore[arg-type]  # one of this session
+
+    def settle_duplicates(self, receipts: Iterable[Settleable]) -> None:
+        """Settle the receipts of messages that Kafka or the spool has from another PUBLISH."""
+        counters = self._counters
+        for receipt in receipts:
+            self._settle(receipt)
+            counters.messages[Status.DUPLICATE] += 1
+            counters.settled[Outcome.DUPLICATE] += 1
+
+    def confirm(self, confirmed: list[Shipment], now: float) -> None:
+        """Settle the receipts and count where each message ended."""
+        counters = self._counters
+        settle = self._session.ledger.settle
+        read_at = confirmed[0].record.received
+        telemetry = flagged = produced = since_read = 0
+        for shipment in confirmed:
+            record = shipment.record
+            if record.received is not read_at:
+                self._latency.observe_many(read_at.monotonic_s, now, since_read)
+                read_at = record.received
+                since_read = 0
+            since_read += 1
+            receipt = shipment.receipt
+            if receipt is not None:
+                settle(receipt)  # type: ignore[arg-type]  # made by a ledger of this session
+            if record.dead_letter is None:
+                telemetry += 1
+                flagged += record.is_flagged
+                produced += receipt is not None
+            else:
+                self._count_dead_letter(record.dead_letter.reason, is_promised=receipt is not None)
+        self._latency.observe_many(read_at.monotonic_s, now, since_read)
+        self._note_known([each.record.dedup_key for each in confirmed])
+        counters.messages[Status.ACCEPTED] += telemetry - flagged
+        counters.messages[Status.FLAGGED] += flagged
+        counters.settled[Outcome.PRODUCED] += produced
+
+    def confirm_spooled(self, shipments: list[Shipment], promised: list[bool], now: float) -> None:
+        """Count what came out of the spool, or was confirmed on its way there."""
+        counters = self._counters
+        for shipment, is_promised in zip(shipments, promised, strict=True):
+            record, receipt = shipment.record, shipment.receipt
+            if receipt is not None:
+                self._settle(receipt)
+                self._latency.observe_many(record.received.monotonic_s, now, 1)
+            if record.dead_letter is not None:
+                self._count_dead_letter(record.dead_letter.reason, is_promised=is_promised)
+                continue
+            status = Status.FLAGGED if record.is_flagged else Status.ACCEPTED
+            counters.messages[status] += 1
+            counters.settled[Outcome.PRODUCED] += is_promised
+        self._note_known([each.record.dedup_key for each in shipments])
+
+    def _note_known(self, keys: list[bytes]) -> None:
+        """Note the keys of what Kafka has, and settle who waited for them."""
+        self._journal.note(keys)
+        self.settle_duplicates(self._duplicates.confirm(keys))
+
+    def _count_dead_letter(self, reason: str, *, is_promised: bool) -> None:
+        counters = self._counters
+        counters.dead_letters[reason] += 1
+        counters.messages[Status.FAILED if reason in _FAILED else Status.REJECTED] += 1
+        if is_promised:
+            counters.settled[Outcome.DEAD_LETTERED] += 1
+
+    def settle_spooled(self, safe: list[Safe], now: float) -> None:
+        """Settle the receipts of what is on disk; a duplicate of it is known from now on."""
+        for each in safe:
+            if each.receipt is not None:
+                self._settle(each.receipt)
+                self._latency.observe_many(each.record.received.monotonic_s, now, 1)
+        self.settle_duplicates(self._duplicates.confirm([each.record.dedup_key for each in safe]))
+
+    def settle_found(self, followers: Sequence[Follower], rows: int) -> None:
+        """Settle what was not produced, because Kafka was found to have it."""
+        counters = self._counters
+        self.settle_duplicates(each.receipt for each in followers if each.receipt is not None)
+        self.settle_duplicates(
+            self._duplicates.confirm([each.record.dedup_key for each in followers])
+        )
+        counters.messages[Status.DUPLICATE] += rows
+        counters.settled[Outcome.DUPLICATE] += rows

@@ -1,0 +1,194 @@
+"""The parts of a daemon, made and joined; nothing runs yet."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bridge.config import secrets
+from bridge.config.sections import BridgeConfig
+from bridge.kafka.outbox import Outbox
+from bridge.kafka.properties import value_bytes_max
+from bridge.kafka.shipment import Unsettled
+from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
+from bridge.observe.log import EventLog
+from bridge.pipeline.flow import Flow
+from bridge.runtime import clock
+from bridge.runtime.accounts import Books
+from bridge.runtime.checkpoints import Checkpoints
+from bridge.runtime.clock import LoopClock
+from bridge.runtime.gap_finder import GapFinder
+from bridge.runtime.gap_records import GapRecords
+from bridge.runtime.kafka_producer import KafkaProducer, kafka_properties
+from bridge.runtime.kafka_watch import KafkaWatch
+from bridge.runtime.mqtt_session import make_session
+from bridge.runtime.mqtt_transport import LinkObserver, MqttLink
+from bridge.runtime.narrator import Narrator
+from bridge.runtime.recovery import Recovery
+from bridge.runtime.session_memory import SessionMemory
+from bridge.runtime.spool_disk import SpoolDisk
+from bridge.runtime.spool_narrator import SpoolNarrator
+from bridge.runtime.spool_start import is_spool_wanted
+from bridge.runtime.spooling import Spooling
+from bridge.runtime.state_directory import state_directory
+from bridge.runtime.tail_reader import make_duplicates, make_tail_reader, window_of
+from bridge.runtime.traffic import Traffic
+from bridge.runtime.vitals import Vitals
+from bridge.runtime.window_journal import WindowJournal
+from bridge.spool.outage import Outage
+
+
+class Parts:
+    """Whatever one bridge consists of, in the order in which a message meets it."""
+
+    def __init__(  # noqa: PLR0913  whom the parts report to
+        self,
+        config: BridgeConfig,
+        *,
+        environment: Mapping[str, str],
+        log: EventLog,
+        link_observer: LinkObserver,
+        on_bug: Callable[[BaseException], None],
+        on_task: Callable[["asyncio.Task[None]"], None],
+        on_kafka_error: Callable[[str, str], None],
+        on_kafka_change: Callable[[], None],
+    ) -> None:
+        """Make them.
+
+        Raises:
+            ConfigError: A secret cannot be read, or librdkafka refuses its configuration.
+        """
+        mqtt = config.mqtt
+        self._config = config
+        self._environment = environment
+        self._on_bug = on_bug
+        self._clock = LoopClock(asyncio.get_running_loop())
+        self.address = f"{mqtt.host}:{mqtt.port}"
+        self.books = Books(
+            Counters(), LatencyHistogram(), ActiveDevices(now_s=clock.monotonic_s()), log
+        )
+        self.state = state_directory(mqtt.client_id, environment)
+        memory = SessionMemory(self.state, client_id=mqtt.client_id, address=self.address, log=log)
+        self.session = make_session(config, memory)
+        properties = kafka_properties(config, environment)
+        self.producer = KafkaProducer(properties, on_error=on_kafka_error)
+        self.watch = KafkaWatch(
+            self.producer,
+            [*(each.kafka_topic for each in config.route), config.dead_letter.kafka_topic],
+            last_confirmed_s=lambda: self.traffic.last_confirmed_s,
+            on_change=on_kafka_change,
+        )
+        self.tail = make_tail_reader(config, properties, log)
+        self.journal = WindowJournal(
+            self.state, window=window_of(config), client_id=mqtt.client_id, log=log
+        )
+        self.duplicates = make_duplicates(config)
+        self.outbox = Outbox(Unsettled(mqtt.unsettled_max, mqtt.unsettled_bytes_max))
+        self.disk = self._make_disk()
+        self.spooling = self._make_spooling()
+        self.spool_narrator = SpoolNarrator(
+            self.spooling,
+            self.outbox,
+            log,
+            bytes_max=config.spool.bytes_max,
+        )
+        self.traffic = self._make_traffic()
+        self.recovery = self._make_recovery(on_task)
+        gap_records = GapRecords(self.producer, config, self.books.counters, log)
+        self.gaps = GapFinder(memory, gap_records, log, session_expiry_s=mqtt.session_expiry_s)
+        self.narrator = Narrator(
+            log, self.books.counters, address=self.address, client_id=mqtt.client_id
+        )
+        self.link = MqttLink(mqtt, self.session, link_observer, password=self._mqtt_password)
+        self.traffic.reading.reader = self.link
+        self.vitals = self._make_vitals()
+
+    def _mqtt_password(self) -> str | None:
+        """Read the password anew for each connection, so that a renewed file is used."""
+        secret = self._config.mqtt.password
+        return None if secret is None else secrets.read(secret, self._environment)
+
+    def _make_disk(self) -> SpoolDisk | None:
+        spool = self._config.spool
+        directory = self.state if spool.directory is None else Path(spool.directory)
+        if not is_spool_wanted(directory, spool.bytes_max):
+            return None
+        return SpoolDisk(
+            directory,
+            client_id=self._config.mqtt.client_id,
+            bytes_max=spool.bytes_max,
+            on_bug=self._on_bug,
+        )
+
+    def _make_spooling(self) -> Spooling:
+        spool = self._config.spool
+        machine = Outage(
+            after_s=spool.after_s, bytes_max=spool.bytes_max, group_of=self.watch.group_of
+        )
+        return Spooling(
+            machine,
+            self.outbox,
+            self.disk,
+            counters=self.books.counters,
+            clock=self._clock,
+            after_s=spool.after_s,
+            bytes_max=spool.bytes_max,
+        )
+
+    def _make_traffic(self) -> Traffic:
+        config = self._config
+        return Traffic(
+            flow=Flow(
+                routes=config.route,
+                dead_letter_topic=config.dead_letter.kafka_topic,
+                validation=config.validation,
+                entropy=os.urandom,
+                duplicates=self.duplicates,
+            ),
+            duplicates=self.duplicates,
+            session=self.session,
+            outbox=self.outbox,
+            spooling=self.spooling,
+            producer=self.producer,
+            journal=self.journal,
+            value_bytes_max=value_bytes_max(config.kafka),
+            books=self.books,
+            clock=self._clock,
+            on_bug=self._on_bug,
+            on_rebuilt=self._on_rebuilt,
+        )
+
+    def _make_recovery(self, on_task: Callable[["asyncio.Task[None]"], None]) -> Recovery:
+        checkpoints = Checkpoints(
+            self.traffic,
+            self.journal,
+            ask_ends=self.tail.ask_ends,
+            generation=lambda: self.producer.generation,
+        )
+        return Recovery(
+            self.traffic,
+            self.tail,
+            self.watch,
+            self.journal,
+            checkpoints,
+            on_task=on_task,
+            after_s=self._config.spool.after_s,
+        )
+
+    def _on_rebuilt(self) -> None:
+        self.recovery.on_rebuilt()
+
+    def _make_vitals(self) -> Vitals:
+        return Vitals(
+            self._config,
+            session=self.session,
+            narrator=self.narrator,
+            outbox=self.outbox,
+            spooling=self.spooling,
+            spool=self.spool_narrator,
+            traffic=self.traffic,
+            watch=self.watch,
+            duplicates=self.duplicates,
+            counters=self.books.counters,
+            active=self.books.active,
+        )

@@ -1,0 +1,95 @@
+"""When to stop reading the MQTT socket, and when to read on."""
+
+from typing import Protocol
+
+from bridge.kafka.outbox import Outbox
+from bridge.mqtt.session import Session
+from bridge.observe.log import EventLog
+
+
+class Reader(Protocol):
+    """Where PUBLISHes come from, and PUBACKs go to."""
+
+    def pause_reading(self) -> None:
+        """Read nothing more."""
+
+    def resume_reading(self) -> None:
+        """Read on."""
+
+    def flush(self) -> None:
+        """Write what the session has put into its buffer."""
+
+
+class Reading:
+    """Pause at the bounds, resume well below them.
+
+    Invariant: what the process holds and only the MQTT broker has besides stays near the bounds,
+    whatever the broker makes of Receive Maximum; the broker queues the rest.
+    """
+
+    def __init__(self, outbox: Outbox, session: Session, log: EventLog) -> None:
+        self.reader: Reader | None = None
+        self._outbox = outbox
+        self._unsettled = outbox.unsettled
+        self._session = session
+        self._log = log
+        self._paused_since: tuple[str, float] | None = None
+        self._is_stopping = False
+
+    @property
+    def is_paused(self) -> bool:
+        """True while a bound is reached."""
+        return self._paused_since is not None
+
+    def _bound_reached(self) -> str | None:
+        """Name the bound that asks for a pause; the ledger has the same one as the records."""
+        if self._outbox.is_blocked:
+            return "kafka_queue_full"
+        if self._unsettled.is_full_of_bytes:
+            return "unsettled_bytes_max"
+        if self._unsettled.is_full or len(self._session.ledger) >= self._unsettled.records_max:
+            return "unsettled_max"
+        return None
+
+    def pause_at_bounds(self, now: float) -> None:
+        """Stop reading if a bound is reached."""
+        if self._paused_since is not None or self.reader is None:
+            return
+        cause = self._bound_reached()
+        if cause is None:
+            return
+        self._paused_since = (cause, now)
+        self.reader.pause_reading()
+        self._log.emit(
+            "reading_paused",
+            cause=cause,
+            unsettled=self._unsettled.records,
+            unsettled_bytes=self._unsettled.bytes,
+        )
+
+    def resume_below_bounds(self, now: float) -> None:
+        """Read on if there is room again."""
+        if self._paused_since is None or self.reader is None or self._is_stopping:
+            return
+        has_room = (
+            not self._outbox.is_blocked
+            and self._unsettled.has_room
+            and len(self._session.ledger) <= self._unsettled.records_max * 4 // 5
+        )
+        if not has_room:
+            return
+        cause, since = self._paused_since
+        self._paused_since = None
+        self.reader.resume_reading()
+        self._log.emit("reading_resumed", cause=cause, paused_s=round(now - since, 3))
+
+    def on_connected(self) -> None:
+        """Keep a new connection paused while the bounds are still reached."""
+        if self._paused_since is not None and self.reader is not None:
+            self.reader.pause_reading()
+
+    def stop(self) -> None:
+        """Read nothing more, for good: the first step of a stop."""
+        self._is_stopping = True
+        if self.reader is not None:
+            self.reader.pause_reading()

@@ -1,0 +1,93 @@
+"""Knowing what Kafka has before anything is produced that may be there already."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from bridge.runtime import clock
+from bridge.runtime.checkpoints import Checkpoints
+from bridge.runtime.kafka_watch import KafkaWatch
+from bridge.runtime.tail_reader import TailReader
+from bridge.runtime.traffic import Traffic
+from bridge.runtime.window_files import JournalContent
+from bridge.runtime.window_journal import WindowJournal
+
+STUCK_PRODUCER_S: Final = 60.0
+"""A producer silent for so long, twice librdkafka's own request time-out, is replaced."""
+
+
+class Recovery:
+    """Read the ends of the partitions whenever the traffic waits for it."""
+
+    def __init__(  # noqa: PLR0913  the parts that it joins
+        self,
+        traffic: Traffic,
+        tail: TailReader,
+        watch: KafkaWatch,
+        journal: WindowJournal,
+        checkpoints: Checkpoints,
+        *,
+        on_task: Callable[["asyncio.Task[None]"], None],
+        after_s: float,
+    ) -> None:
+        self._traffic = traffic
+        self._tail = tail
+        self._watch = watch
+        self._journal = journal
+        self._checkpoints = checkpoints
+        self._content = JournalContent()
+        self._on_task = on_task
+        self._after_s = after_s
+        self._began_s = clock.monotonic_s()
+        self._reconciling: asyncio.Task[None] | None = None
+
+    async def prepare(self) -> None:
+        """Read what the journal knows, before anything can come."""
+        self._content = await self._journal.read()
+        self._traffic.recall(self._content.chunks)
+
+    async def release(self) -> None:
+        """Let messages pass once it is known what Kafka already has."""
+        reading = await self._tail.read_start(self._content)
+        self._content = JournalContent()  # 16 MB for a million keys.
+        self._journal.begin(reading.tail, is_whole=reading.is_whole)
+        self._checkpoints.begin(reading.ends)
+        self._traffic.release(reading.chunks)
+
+    def tick(self, now: float) -> None:
+        """Go on without Kafka if it does not say what it has, and replace a stuck producer."""
+        self._checkpoints.turn(now)
+        traffic = self._traffic
+        if not traffic.is_released:
+            if now - self._began_s >= self._after_s:
+                traffic.go_blind()
+            return
+        idle_s = now - max(traffic.last_progress_s, traffic.rebuilt_s)
+        is_cluster_willing = (
+            self._watch.answers and not self._watch.topic_errors and not traffic.is_held
+        )
+        if traffic.is_owed and is_cluster_willing and idle_s > STUCK_PRODUCER_S:
+            traffic.rebuild("no delivery report", cause="stuck")
+
+    def on_rebuilt(self) -> None:
+        """Find out what the old producer brought home."""
+        self._reconciling = asyncio.get_running_loop().create_task(
+            self._reconcile(), name="reconcile"
+        )
+        self._on_task(self._reconciling)
+
+    async def _reconcile(self) -> None:
+        found: set[bytes] = set()
+        oldest_us = self._traffic.oldest_received_us
+        if oldest_us is not None:
+            ends = self._checkpoints.last_ends
+            for chunk in await self._tail.read_again(ends, oldest_unix_ms=oldest_us // 1_000):
+                found.update(chunk.split())
+        self._traffic.reconcile(found)
+
+    async def stop(self, *, timeout_s: float) -> None:
+        """Read nothing more, and keep for the next start what Kafka has."""
+        if self._reconciling is not None:
+            self._reconciling.cancel()
+        await self._checkpoints.close(timeout_s=timeout_s)
+        await self._journal.close()

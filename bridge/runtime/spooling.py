@@ -1,0 +1,417 @@
+"""The detour over the disk: who takes it, what comes of it, and when its rows leave again.
+
+`bridge.spool.outage` decides, `bridge.kafka.outbox` holds what Kafka is to get; this is where the
+two meet: here a record becomes an entry and a row a shipment again. `turn` and the results of the
+disk drive it; what has to be done outside is told to the `Carrier`.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, Protocol, TypeAlias, cast
+
+import msgspec
+
+from bridge.fleet.dedup_window import DedupWindow, Knowledge
+from bridge.kafka.outbox import Outbox
+from bridge.kafka.record import Record
+from bridge.kafka.rows import RowError, from_row, identity_of, is_promised, key_of, to_row
+from bridge.kafka.shipment import Settleable, Shipment, memory_bytes_of
+from bridge.observe.counters import Counters
+from bridge.runtime.clock import Clock
+from bridge.runtime.spool_disk import Disk, DiskResult, Failed, Fetched, Written
+from bridge.spool.entry import Entry, Read, State, Write
+from bridge.spool.outage import Outage
+from bridge.spool.row import Scanned
+
+FOUND_MAX: Final = 100_000_000
+"""What is found in Kafka is never let go by number: it goes as a whole."""
+
+PRESSED_AFTER_S: Final = 0.5
+"""What is stuck for so long goes to disk early where all the rest would wait behind it: a window of
+2,000 is full after a second at 2,000 messages a second."""
+
+
+class Follower(msgspec.Struct, eq=False, gc=False):
+    """A record that takes the detour without having been handed to Kafka first."""
+
+    record: Record
+    receipt: Settleable | None
+    memory_bytes: int
+
+
+Held: TypeAlias = Shipment | Follower
+
+
+class Safe(msgspec.Struct, frozen=True, gc=False):
+    """A record that is on disk now, and the receipt that may be settled for it."""
+
+    record: Record
+    receipt: Settleable | None
+
+
+class Carrier(Protocol):
+    """Whoever carries what leaves the detour: `Traffic`."""
+
+    def carry(self, shipments: list[Shipment]) -> None:
+        """Hand shipments to the producer."""
+
+    def on_spooled(self, safe: list[Safe], now: float) -> None:
+        """Records are on disk: settle their receipts."""
+
+    def on_found(self, followers: Sequence[Follower], rows: int, now: float) -> None:
+        """Kafka was found to have these, and `rows` rows of QoS 1 messages: settle what is owed."""
+
+    def letter_of_row(self, entry: Entry, error: str) -> Record:
+        """Make a dead letter of a row that cannot be read."""
+
+    def on_disk_done(self) -> None:
+        """The disk did its job or failed at it: there may be more to do now."""
+
+
+class Spooling:
+    """Send over the disk what Kafka does not take for now.
+
+    Invariant: a receipt is handed to `on_spooled` only after its row is committed; a row is removed
+    only after its record was confirmed, found in Kafka, or replaced by its letter.
+    """
+
+    def __init__(  # noqa: PLR0913  the parts that it joins
+        self,
+        machine: Outage,
+        outbox: Outbox,
+        disk: Disk | None,
+        *,
+        counters: Counters,
+        clock: Clock,
+        after_s: float,
+        bytes_max: int,
+    ) -> None:
+        """Without a disk, or with `bytes_max` of 0, nothing is ever diverted."""
+        self.machine = machine
+        self.carrier: Carrier | None = None
+        self.is_blind = False
+        """Nobody knows yet what Kafka has: everything takes the detour."""
+        self.spooled = 0
+        """QoS 1 messages that are acknowledged, on disk and not yet in Kafka."""
+        self.owed_receipts = 0
+        """Receipts of followers that the disk does not have yet."""
+        self._counters = counters
+        self._outbox = outbox
+        self._unsettled = outbox.unsettled
+        self._disk = disk
+        self._clock = clock
+        self._after_s = after_s
+        self._bytes_max = bytes_max
+        self._found: DedupWindow | None = None
+        self._job: Write | Read | None = None
+        self._job_since_s = 0.0
+        self._is_finishing = False
+        self.is_permitted = False
+        """It is known what Kafka has: rows may leave."""
+        self._idle = asyncio.Event()
+        self._settled_removals: tuple[int, int] = (-1, 0)
+
+    # ------------------------------------------------------------------ start
+
+    @property
+    def is_on(self) -> bool:
+        """True where there is a disk to go to."""
+        return self._disk is not None and self._bytes_max > 0
+
+    @property
+    def is_quiet(self) -> bool:
+        """True while nothing takes the detour."""
+        return self.machine.is_quiet and not self.is_blind
+
+    def restore(self, rows: Iterable[Scanned], live_bytes: int) -> None:
+        """Take over the rows of an earlier process; they rest until `permit`."""
+
+        def count() -> Iterable[Scanned]:
+            for row in rows:
+                self.spooled += is_promised(row.identity)
+                yield row
+
+        self.machine.restore(count(), live_bytes)
+
+    def permit(self, found: Iterable[Sequence[bytes]]) -> None:
+        """Let rows leave, but for those whose key is `found` in Kafka."""
+        if not self.machine.is_quiet:
+            self._found = DedupWindow(ttl_s=float("inf"), keys_max=FOUND_MAX, keys_min=FOUND_MAX)
+            for keys in found:
+                self._found.note(keys, 0.0)
+        self.is_blind = False
+        self.is_permitted = True
+        self.machine.permit_drain()
+
+    def forbid(self) -> None:
+        """Keep rows back while the ends of the partitions are read again."""
+        self.machine.permit_drain(is_permitted=False)
+
+    def resume(self) -> None:
+        """Let rows leave again; what was in hand meanwhile was looked up by the outbox."""
+        self.machine.permit_drain(is_permitted=self.is_permitted)
+
+    # ------------------------------------------------------------------ records in
+
+    def divide(
+        self, records: Sequence[Record], receipts: Sequence[Settleable | None], now: float
+    ) -> list[Shipment]:
+        """Take a batch over; return what is to be produced now, in order."""
+        if self.is_quiet:
+            return self._outbox.add(records, receipts, now)
+        direct: list[Record] = []
+        direct_receipts: list[Settleable | None] = []
+        followers: dict[str, list[Entry]] = {}
+        for record, receipt in zip(records, receipts, strict=True):
+            if self.is_blind or self.machine.follows(record.kafka_topic, record.key):
+                follower = self._follower_of(record, receipt)
+                followers.setdefault(record.kafka_topic, []).append(follower)
+            else:
+                direct.append(record)
+                direct_receipts.append(receipt)
+        for kafka_topic, entries in followers.items():
+            self._divert_direct(kafka_topic, now, {each.key for each in entries})
+            self.machine.divert(entries, now)
+        return self._outbox.add(direct, direct_receipts, now)
+
+    def _follower_of(self, record: Record, receipt: Settleable | None) -> Entry:
+        follower = Follower(record, receipt, memory_bytes_of(record))
+        self._unsettled.take(1, follower.memory_bytes)
+        self.owed_receipts += receipt is not None
+        return _entry_of(record, follower, is_promised=receipt is not None)
+
+    def _divert_direct(
+        self,
+        kafka_topic: str,
+        now: float,
+        followed: Collection[bytes],
+        after_s: float | None = None,
+    ) -> None:
+        """Give an entry to what is stuck, and to what precedes those that follow."""
+        chosen = self.machine.choose(
+            kafka_topic,
+            [
+                (each.record.key, each.owed_since_s, each)
+                for each in self._outbox.direct(kafka_topic)
+            ],
+            now,
+            followed,
+            after_s,
+        )
+        self._divert_in_hand(chosen.stuck, now, is_stuck=True)
+        self._divert_in_hand(chosen.along, now, is_stuck=False)
+
+    def _divert_in_hand(self, shipments: list[Shipment], now: float, *, is_stuck: bool) -> None:
+        entries: list[Entry] = []
+        for each in shipments:
+            entry = _entry_of(each.record, each, is_promised=each.receipt is not None)
+            entry.is_in_hand = True
+            self._outbox.attach(each, entry)
+            entries.append(entry)
+        self.machine.divert(entries, now, is_stuck=is_stuck)
+
+    def replace(self, shipment: Shipment, letter: Record, now: float) -> list[Shipment]:
+        """Let a letter take the place of a refused shipment; return what is to be produced now."""
+        self._outbox.withdraw(shipment)
+        if shipment.entry is None:
+            return self.divide([letter], [shipment.receipt], now)
+        entry = cast("Entry", shipment.entry)
+        self.machine.replace(entry, self._letter_entry(entry, letter, shipment.receipt), now)
+        return []
+
+    def _letter_entry(self, entry: Entry, letter: Record, receipt: Settleable | None) -> Entry:
+        follower = self._follower_of(letter, receipt)
+        follower.identity = identity_of(letter.dedup_key, is_promised=is_promised(entry.identity))
+        return follower
+
+    # ------------------------------------------------------------------ reports in
+
+    def alive(self, kafka_topics: Collection[str], now: float) -> None:
+        """Note that Kafka confirmed something of these topics."""
+        self.machine.alive(kafka_topics, now)
+
+    def confirmed(self, shipments: Sequence[Shipment], now: float) -> list[bool]:
+        """Take what Kafka confirmed of the detour; tell for each whether it is a QoS 1 message."""
+        entries = [cast("Entry", each.entry) for each in shipments]
+        promised = [is_promised(each.identity) for each in entries]
+        for entry, is_counted in zip(entries, promised, strict=True):
+            if entry.state is State.ROW:
+                self.spooled -= is_counted
+                self._counters.spool_rows_drained += 1
+        self.machine.confirmed(entries, now)
+        return promised
+
+    # ------------------------------------------------------------------ what is due
+
+    def turn(self, now: float, *, is_pressed: bool = False) -> None:
+        """Divert what is stuck, give the disk its next job, hand back what needs no detour.
+
+        `is_pressed` says that others wait behind what is stuck, since PUBACKs keep their order.
+        """
+        if self.is_on and not self._is_finishing:
+            after_s = min(PRESSED_AFTER_S, self._after_s) if is_pressed else self._after_s
+            for kafka_topic in self._outbox.topics_owing_since(now - after_s):
+                self._divert_direct(kafka_topic, now, (), after_s)
+        machine = self.machine
+        if machine.is_quiet:
+            self._found = None
+            return
+        if self._is_finishing:
+            return
+        due = machine.due(now)
+        if due.forward:
+            self._forward(due.forward, now)
+        if due.disk is not None:
+            self._start(due.disk)
+
+    def _start(self, job: Write | Read) -> None:
+        assert self._disk is not None, "a job without a disk"
+        self._job = job
+        self._job_since_s = self._clock.monotonic_s()
+        self._disk.start(job, self._on_done)
+
+    def _forward(self, entries: list[Entry], now: float) -> None:
+        """Produce from memory what was on its way to the disk and need not go there."""
+        carrier = self._carrier()
+        known: list[Follower] = []
+        records: list[Record] = []
+        receipts: list[Settleable | None] = []
+        for entry in entries:
+            follower = entry.item
+            assert isinstance(follower, Follower), "only followers are handed back"
+            entry.item = None
+            self._unsettled.release(1, follower.memory_bytes)
+            self.owed_receipts -= follower.receipt is not None
+            if self._is_found(entry):
+                known.append(follower)
+            else:
+                records.append(follower.record)
+                receipts.append(follower.receipt)
+        if known:
+            carrier.on_found(known, 0, now)
+        carrier.carry(self._outbox.add(records, receipts, now))
+
+    def _is_found(self, entry: Entry) -> bool:
+        key = key_of(entry.identity)
+        return bool(key) and self._found is not None and self._found.ask(key) is Knowledge.SAME
+
+    def _on_done(self, result: DiskResult) -> None:
+        now = self._clock.monotonic_s()
+        job, self._job = self._job, None
+        match result:
+            case Written():
+                self._take_written(result, now)
+            case Fetched():
+                self._hand_out(self.machine.read(result.rows, now, is_last=result.is_last), now)
+            case Failed():
+                self._counters.spool_failures += 1
+                if isinstance(job, Read):
+                    self.machine.read_failed(result.error, now)
+                else:
+                    self.machine.write_failed(result.error, now)
+        self._idle.set()
+        self._carrier().on_disk_done()
+
+    def _take_written(self, result: Written, now: float) -> None:
+        safe: list[Safe] = []
+        for entry in self.machine.written(result.sequences, result.live_bytes):
+            held = cast("Held", entry.item)
+            safe.append(Safe(held.record, held.receipt))
+            self.spooled += held.receipt is not None
+            self._counters.spool_rows_written += 1
+            if isinstance(held, Shipment):
+                self._outbox.release(held)
+            else:
+                self._unsettled.release(1, held.memory_bytes)
+                self.owed_receipts -= held.receipt is not None
+                entry.item = None
+        if safe:
+            self._carrier().on_spooled(safe, now)
+
+    def _hand_out(self, entries: list[Entry], now: float) -> None:
+        """Produce rows, but for those that Kafka was found to have."""
+        records: list[Record] = []
+        kept: list[Entry] = []
+        found: list[Entry] = []
+        for entry in entries:
+            if self._is_found(entry):
+                found.append(entry)
+                continue
+            try:
+                record = from_row(entry.record, dedup_key=key_of(entry.identity), monotonic_s=now)
+            except RowError as error:
+                letter = self._carrier().letter_of_row(entry, str(error))
+                self.machine.replace(entry, self._letter_entry(entry, letter, None), now)
+                continue
+            entry.record = b""
+            records.append(record)
+            kept.append(entry)
+        if found:
+            promised = sum(is_promised(each.identity) for each in found)
+            self.spooled -= promised
+            self._counters.spool_rows_drained += len(found)
+            self.machine.found(found, now)
+            self._carrier().on_found([], promised, now)
+        self._carrier().carry(self._outbox.add_spooled(records, kept, now))
+
+    def _carrier(self) -> Carrier:
+        assert self.carrier is not None, "nobody carries what leaves the detour"
+        return self.carrier
+
+    # ------------------------------------------------------------------ checkpoints, the end
+
+    def has_removed(self, mark: int) -> bool:
+        """Tell whether every row is gone that was in Kafka when this was asked for `mark` first."""
+        if self._settled_removals[0] != mark:
+            self._settled_removals = (mark, self.machine.removals_noted)
+        return self.machine.removals_done >= self._settled_removals[1]
+
+    async def finish(self, *, timeout_s: float) -> bool:
+        """Put all that is unconfirmed on disk; tell whether that could be done in time."""
+        if not self.is_on:
+            return False
+        self._is_finishing = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._await_disk()
+                now = self._clock.monotonic_s()
+                for kafka_topic in self._outbox.topics:
+                    self._divert_in_hand(self._outbox.direct(kafka_topic), now, is_stuck=True)
+                while (write := self.machine.last_write()) is not None:
+                    self._start(write)
+                    await self._await_disk()
+                    if self.machine.error is not None:
+                        return False
+        except TimeoutError:
+            return False
+        return not self._unsettled.records
+
+    async def _await_disk(self) -> None:
+        while self._job is not None:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def job_age_s(self, now: float) -> float:
+        """Tell how long the disk has been at its job; 0 while it has none."""
+        return 0.0 if self._job is None else max(0.0, now - self._job_since_s)
+
+    @property
+    def oldest_received_s(self) -> float | None:
+        """Tell when the oldest follower that the disk does not have yet was received."""
+        return min(
+            (
+                cast("Held", each).record.received.monotonic_s
+                for each in self.machine.oldest_pending
+            ),
+            default=None,
+        )
+
+
+def _entry_of(record: Record, held: Held, *, is_promised: bool) -> Entry:
+    return Entry(
+        record.kafka_topic,
+        record.key,
+        identity_of(record.dedup_key, is_promised=is_promised),
+        to_row(record),
+        held,
+    )
