@@ -2,8 +2,9 @@
 
 The promise: every QoS 1 message that the MQTT broker hands to the bridge ends in exactly one
 place: a telemetry record, a dead letter, or a counted duplicate. The broker gets its PUBACK only
-after Kafka has confirmed that record (`acks=all`, idempotent producer). What is not yet confirmed
-stays unacknowledged, so the MQTT broker still holds it; records of one device keep their order.
+after Kafka has confirmed that record (`acks=all`, idempotent producer), or the record is on disk in
+the spool. Anything else stays unacknowledged, so the MQTT broker still holds it; records of one
+device keep their order.
 
 The way of a message, one noun a room:
 
@@ -11,6 +12,7 @@ The way of a message, one noun a room:
     telemetry       pipeline/flow        decoded, validated: accepted, rejected or known already
     record          pipeline/route       for the telemetry topic or the dead letter topic
     delivery report kafka/outbox         what Kafka said of it; runtime/kafka_producer asks
+    row             runtime/spooling     the detour over the disk, where Kafka takes nothing for now
     receipt         mqtt/ack_ledger      settled; released in the order the PUBLISHes came
     PUBACK          mqtt/session         joined, one write for all that a batch released
 

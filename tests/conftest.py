@@ -22,19 +22,39 @@ _INTEGRATION_ROOMS = frozenset({"integration", "faults", "harness"})
 _REAL_PARTS = frozenset({"kafka", "own_kafka", "own_cluster", "mosquitto", "start_bridge"})
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what a fault suite of hours needs; docs/fault-suite.md describes it."""
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="fault tests at their full length, and those marked long: hours instead of minutes",
+    )
+    parser.addoption(
+        "--seeds",
+        type=int,
+        default=2_000,
+        help="histories of tests/simulation; any number more is another look",
+    )
+
+
 def pytest_report_header() -> list[str]:
     """Name the real parts that this run would use; nothing is started for it."""
     mosquitto = mosquitto_version() if find_mosquitto() else "not installed"
     return [f"kafka: {kafka_choice.describe_choice()}", f"mosquitto: {mosquitto}"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as integration whatever lies in such a room or asks for a real part."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as integration whatever lies in such a room or asks for a real part; leave out long."""
     for item in items:
         room = item.path.relative_to(_TESTS).parts[0] if item.path.is_relative_to(_TESTS) else ""
         asks_for = _REAL_PARTS.intersection(getattr(item, "fixturenames", ()))
         if room in _INTEGRATION_ROOMS or asks_for:
             item.add_marker(pytest.mark.integration)
+    if not config.getoption("--long"):
+        too_long = [each for each in items if each.get_closest_marker("long") is not None]
+        if too_long:
+            config.hook.pytest_deselected(items=too_long)
+            items[:] = [each for each in items if each not in too_long]
 
 
 def _missing(what: str) -> NoReturn:

@@ -80,14 +80,22 @@ class Duplicates:
             self._window.forget(key)
         return waiting
 
-    def rename(self, old: bytes, new: bytes, *, now_s: float) -> None:
-        """Let a dead letter take the place of a record that Kafka refused, and its followers."""
+    def rename(self, old: bytes, new: bytes, *, now_s: float) -> Knowledge:
+        """Let a dead letter take the place of a record that Kafka refused, and its followers.
+
+        Where the same letter is known or under way there is no need of another one. Followers of
+        a known one stay where they are, for `abandon`.
+        """
         if self._window is None:
-            return
+            return Knowledge.NEW
+        is_under_way = new in self._under_way
+        if not is_under_way and self._window.ask(new) is Knowledge.SAME:
+            return Knowledge.SAME
         waiting = self.abandon(old)
-        if new not in self._under_way:
+        if not is_under_way:
             self._window.note((new,), now_s)
         self._under_way[new] = [*self._under_way.get(new, _NOBODY), *waiting]
+        return Knowledge.UNDER_WAY if is_under_way else Knowledge.NEW
 
     def recall(self, keys: Sequence[bytes], at_s: float) -> None:
         """Fill the window with keys that Kafka was found to have, oldest first."""

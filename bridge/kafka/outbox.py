@@ -330,6 +330,7 @@ class Outbox:
                 if not key or key not in found:
                     lane.waiting.append(shipment)
                     continue
+                lane.note_passed(shipment)
                 is_direct = shipment.entry is None
                 (settlement.confirmed if is_direct else settlement.spooled).append(shipment)
                 self._forget(lane, shipment)

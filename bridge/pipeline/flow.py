@@ -79,14 +79,24 @@ class Flow:
         carry = self.carry
         return [carry(packet, received)[1] for packet in packets]
 
-    def refuse(self, record: Record, *, error: str, value_bytes_max: int) -> Record:
-        """Give the dead letter of a record that Kafka will never take, cut to fit."""
+    def refuse(self, record: Record, *, error: str, value_bytes_max: int) -> Record | Duplicate:
+        """Give the dead letter of a record that Kafka will never take, cut to fit.
+
+        A duplicate is that letter where it is known already: the message came again.
+        """
         letter = self._dead_letters.refuse(record, error=error, value_bytes_max=value_bytes_max)
-        if letter.dedup_key != record.dedup_key:
-            self._duplicates.rename(
-                record.dedup_key, letter.dedup_key, now_s=record.received.monotonic_s
-            )
+        if letter.dedup_key == record.dedup_key:
+            return letter
+        knowledge = self._duplicates.rename(
+            record.dedup_key, letter.dedup_key, now_s=record.received.monotonic_s
+        )
+        if knowledge is _SAME or knowledge is _UNDER_WAY:
+            return Duplicate(letter.dedup_key, knowledge is _UNDER_WAY)
         return letter
+
+    def shorten(self, letter: Record, *, value_bytes_max: int) -> Record:
+        """Cut a dead letter to fit; it stays the same letter."""
+        return self._dead_letters.refuse(letter, error="", value_bytes_max=value_bytes_max)
 
     def salvage(
         self, row: bytes, *, key: bytes, kafka_topic: str, error: str, received: Instant

@@ -123,12 +123,9 @@ class Accounts:
                 self._latency.observe_many(each.record.received.monotonic_s, now, 1)
         self.settle_duplicates(self._duplicates.confirm([each.record.dedup_key for each in safe]))
 
-    def settle_found(self, followers: Sequence[Follower], rows: int) -> None:
+    def settle_found(self, followers: Sequence[Follower]) -> None:
         """Settle what was not produced, because Kafka was found to have it."""
-        counters = self._counters
         self.settle_duplicates(each.receipt for each in followers if each.receipt is not None)
         self.settle_duplicates(
             self._duplicates.confirm([each.record.dedup_key for each in followers])
         )
-        counters.messages[Status.DUPLICATE] += rows
-        counters.settled[Outcome.DUPLICATE] += rows

@@ -28,6 +28,7 @@ from bridge.observe.metrics import BuildInfo, Metrics
 from bridge.observe.outage_budget import BudgetLow
 from bridge.observe.status import status
 from bridge.runtime import clock
+from bridge.runtime.clock import LoopClock
 from bridge.runtime.fault_points import reach
 from bridge.runtime.http_endpoints import OpsEndpoints
 from bridge.runtime.native_stderr import NativeStderr
@@ -149,6 +150,7 @@ class Daemon:
             bytes_max=self._config.spool.bytes_max,
             counters=self._counters,
             log=self._log,
+            clock=LoopClock(self._loop),
         )
         self._spool.note_start(opened.rows_by_topic, clock.monotonic_s())
 

@@ -52,6 +52,21 @@ Ends = Mapping[Place, int]
 """For each partition the offset of the record that comes next."""
 
 
+def reader_properties(properties: Mapping[str, Value], group_id: str) -> dict[str, Any]:
+    """Build a consumer's configuration from the producer's; its group is never joined."""
+    passed_on = {name: value for name, value in properties.items() if name.startswith(_PASSED_ON)}
+    return passed_on | {
+        "bootstrap.servers": properties["bootstrap.servers"],
+        "group.id": group_id,  # Librdkafka wants one.
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        # Retention may pass a start between the question and the first fetch.
+        "auto.offset.reset": "earliest",
+        "log_level": 0,
+    }
+
+
 class TailUnavailableError(Exception):
     """The cluster does not answer, or a topic is not there: ask again."""
 
@@ -120,19 +135,8 @@ class KafkaTail:
     """
 
     def __init__(self, properties: Mapping[str, Value], topics: Mapping[str, Kind]) -> None:
-        self._properties: dict[str, Any] = {
-            name: value for name, value in properties.items() if name.startswith(_PASSED_ON)
-        } | {
-            "bootstrap.servers": properties["bootstrap.servers"],
-            "group.id": "mqtt-kafka-bridge-tail",  # Librdkafka wants one; it is never joined.
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            # Retention may pass a start between the question and the first fetch.
-            "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 50,
-            "log_level": 0,
-        }
+        self._properties = reader_properties(properties, "mqtt-kafka-bridge-tail")
+        self._properties["fetch.wait.max.ms"] = 50
         self._topics = dict(topics)
 
     def read_window(self, window: Window, *, quiet_s: float, was_away: bool) -> Tail:

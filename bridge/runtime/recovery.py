@@ -52,7 +52,7 @@ class Recovery:
         self._content = JournalContent()  # 16 MB for a million keys.
         self._journal.begin(reading.tail, is_whole=reading.is_whole)
         self._checkpoints.begin(reading.ends)
-        self._traffic.release(reading.chunks)
+        self._traffic.release(reading.chunks, is_whole=reading.is_whole)
 
     def tick(self, now: float) -> None:
         """Go on without Kafka if it does not say what it has, and replace a stuck producer."""
@@ -62,11 +62,10 @@ class Recovery:
             if now - self._began_s >= self._after_s:
                 traffic.go_blind()
             return
-        idle_s = now - max(traffic.last_progress_s, traffic.rebuilt_s)
-        is_cluster_willing = (
-            self._watch.answers and not self._watch.topic_errors and not traffic.is_held
-        )
-        if traffic.is_owed and is_cluster_willing and idle_s > STUCK_PRODUCER_S:
+        # An error is a sign of life too: what is held is tried again and again.
+        alive_s = max(traffic.last_progress_s, traffic.last_reported_s, traffic.rebuilt_s)
+        is_cluster_willing = self._watch.answers and not self._watch.topic_errors
+        if traffic.is_owed and is_cluster_willing and now - alive_s > STUCK_PRODUCER_S:
             traffic.rebuild("no delivery report", cause="stuck")
 
     def on_rebuilt(self) -> None:

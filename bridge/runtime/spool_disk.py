@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from bridge.runtime.fault_points import reach
 from bridge.spool.entry import Read, Write
 from bridge.spool.row import Row
 from bridge.spool.store import SpoolFailedError, SpoolFullError, Store
@@ -111,7 +112,9 @@ class SpoolDisk:
                     bytes_max=job.bytes_max,
                 )
                 return Fetched(rows, is_last)
+            reach("spool_commit")
             sequences = store.write(job.entries, job.removed_sequences, may_exceed=job.may_exceed)
+            reach("spool_committed")
         except (SpoolFullError, SpoolFailedError) as error:
             return Failed(str(error))
         return Written(sequences, store.live_bytes)

@@ -9,7 +9,7 @@ from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.rows import key_of
 from bridge.observe.counters import Counters
 from bridge.observe.log import EventLog
-from bridge.runtime import clock
+from bridge.runtime.clock import Clock
 from bridge.runtime.spool_disk import SpoolDisk
 from bridge.runtime.spooling import Spooling
 from bridge.spool.row import Scanned
@@ -41,6 +41,7 @@ async def open_spool(  # noqa: PLR0913  whom its rows concern
     bytes_max: int,
     counters: Counters,
     log: EventLog,
+    clock: Clock,
 ) -> Opened:
     """Open it, let the machine know its rows and the dedup window their keys, and tell of it.
 
@@ -50,7 +51,7 @@ async def open_spool(  # noqa: PLR0913  whom its rows concern
     started_s = clock.monotonic_s()
 
     def take(store: Store) -> Opened:
-        spooling.restore(_recalling(store.scan(), duplicates), store.live_bytes)
+        spooling.restore(_recalling(store.scan(), duplicates, started_s), store.live_bytes)
         return Opened(
             store.count_by_topic(),
             store.live_bytes,
@@ -75,7 +76,7 @@ async def open_spool(  # noqa: PLR0913  whom its rows concern
     return opened
 
 
-def _recalling(rows: Iterator[Scanned], duplicates: Duplicates) -> Iterator[Scanned]:
+def _recalling(rows: Iterator[Scanned], duplicates: Duplicates, now: float) -> Iterator[Scanned]:
     """Pass rows on; what is in them is known: a duplicate of it is acknowledged at once."""
     keys: list[bytes] = []
     for row in rows:
@@ -83,7 +84,7 @@ def _recalling(rows: Iterator[Scanned], duplicates: Duplicates) -> Iterator[Scan
         if key:
             keys.append(key)
         if len(keys) == _RECALL_KEYS:
-            duplicates.recall(keys, clock.monotonic_s())
+            duplicates.recall(keys, now)
             keys = []
         yield row
-    duplicates.recall(keys, clock.monotonic_s())
+    duplicates.recall(keys, now)

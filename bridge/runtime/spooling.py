@@ -16,7 +16,7 @@ from bridge.kafka.outbox import Outbox
 from bridge.kafka.record import Record
 from bridge.kafka.rows import RowError, from_row, identity_of, is_promised, key_of, to_row
 from bridge.kafka.shipment import Settleable, Shipment, memory_bytes_of
-from bridge.observe.counters import Counters
+from bridge.observe.counters import Counters, Outcome, Status
 from bridge.runtime.clock import Clock
 from bridge.runtime.spool_disk import Disk, DiskResult, Failed, Fetched, Written
 from bridge.spool.entry import Entry, Read, State, Write
@@ -58,8 +58,8 @@ class Carrier(Protocol):
     def on_spooled(self, safe: list[Safe], now: float) -> None:
         """Records are on disk: settle their receipts."""
 
-    def on_found(self, followers: Sequence[Follower], rows: int, now: float) -> None:
-        """Kafka was found to have these, and `rows` rows of QoS 1 messages: settle what is owed."""
+    def on_found(self, followers: Sequence[Follower], now: float) -> None:
+        """Kafka was found to have these: settle what is owed."""
 
     def letter_of_row(self, entry: Entry, error: str) -> Record:
         """Make a dead letter of a row that cannot be read."""
@@ -109,7 +109,6 @@ class Spooling:
         self.is_permitted = False
         """It is known what Kafka has: rows may leave."""
         self._idle = asyncio.Event()
-        self._settled_removals: tuple[int, int] = (-1, 0)
 
     # ------------------------------------------------------------------ start
 
@@ -224,6 +223,32 @@ class Spooling:
         follower.identity = identity_of(letter.dedup_key, is_promised=is_promised(entry.identity))
         return follower
 
+    def drop(self, shipment: Shipment, now: float) -> None:
+        """Let a refused shipment go without a letter: the same one is known already."""
+        self._outbox.withdraw(shipment)
+        if shipment.entry is None:
+            return
+        entry = cast("Entry", shipment.entry)
+        if entry.state is State.ROW:
+            self._count_found([entry])
+        self.machine.found([entry], now)
+
+    def rest(self, shipment: Shipment, now: float) -> bool:
+        """Keep the row of a refused shipment for later, if it has one: it is acknowledged."""
+        entry = cast("Entry | None", shipment.entry)
+        if entry is None or entry.state is not State.ROW:
+            return False
+        self._outbox.withdraw(shipment)
+        self.machine.rest(entry, now)
+        return True
+
+    def _count_found(self, entries: list[Entry]) -> None:
+        promised = sum(is_promised(each.identity) for each in entries)
+        self.spooled -= promised
+        self._counters.spool_rows_drained += len(entries)
+        self._counters.messages[Status.DUPLICATE] += promised
+        self._counters.settled[Outcome.DUPLICATE] += promised
+
     # ------------------------------------------------------------------ reports in
 
     def alive(self, kafka_topics: Collection[str], now: float) -> None:
@@ -288,7 +313,7 @@ class Spooling:
                 records.append(follower.record)
                 receipts.append(follower.receipt)
         if known:
-            carrier.on_found(known, 0, now)
+            carrier.on_found(known, now)
         carrier.carry(self._outbox.add(records, receipts, now))
 
     def _is_found(self, entry: Entry) -> bool:
@@ -347,24 +372,15 @@ class Spooling:
             records.append(record)
             kept.append(entry)
         if found:
-            promised = sum(is_promised(each.identity) for each in found)
-            self.spooled -= promised
-            self._counters.spool_rows_drained += len(found)
+            self._count_found(found)
             self.machine.found(found, now)
-            self._carrier().on_found([], promised, now)
         self._carrier().carry(self._outbox.add_spooled(records, kept, now))
 
     def _carrier(self) -> Carrier:
         assert self.carrier is not None, "nobody carries what leaves the detour"
         return self.carrier
 
-    # ------------------------------------------------------------------ checkpoints, the end
-
-    def has_removed(self, mark: int) -> bool:
-        """Tell whether every row is gone that was in Kafka when this was asked for `mark` first."""
-        if self._settled_removals[0] != mark:
-            self._settled_removals = (mark, self.machine.removals_noted)
-        return self.machine.removals_done >= self._settled_removals[1]
+    # ------------------------------------------------------------------ the end
 
     async def finish(self, *, timeout_s: float) -> bool:
         """Put all that is unconfirmed on disk; tell whether that could be done in time."""

@@ -79,6 +79,8 @@ class Traffic:
         self.last_confirmed_s: float | None = None
         """When Kafka last confirmed anything, on the monotonic clock."""
         self.last_progress_s = clock.monotonic_s()
+        self.last_reported_s = self.last_progress_s
+        """When the producer last reported anything, errors too."""
         self.rebuilt_s = -RETRY_S
         self._flow = flow
         self._duplicates = duplicates
@@ -99,6 +101,8 @@ class Traffic:
         self._poll_s = POLL_MIN_S
         self._early: list[Received] | None = []
         """What came before it was known what Kafka has, not yet judged; None from then on."""
+        self._recalled: list[Chunk] = []
+        """What the journal says Kafka has; until `release`."""
         self._is_released = False
         self._is_closed = False
         spooling.carrier = self
@@ -149,11 +153,6 @@ class Traffic:
         return self._outbox.oldest_received_us
 
     @property
-    def is_held(self) -> bool:
-        """True while Kafka refuses a topic by configuration."""
-        return bool(self._outbox.held_topics)
-
-    @property
     def is_released(self) -> bool:
         """False until it is known what Kafka already has."""
         return self._is_released
@@ -167,17 +166,25 @@ class Traffic:
 
     def recall(self, chunks: Sequence[Chunk]) -> None:
         """Let the dedup window know keys that Kafka has, oldest first."""
+        self._recalled += chunks
         now = self._clock.instant()
         for chunk in chunks:
             age_s = max(0.0, now.unix_us / 1e6 - chunk.unix_ms / 1e3)
             self._duplicates.recall(chunk.split(), now.monotonic_s - age_s)
 
-    def release(self, chunks: Sequence[Chunk]) -> None:
-        """Carry on, now that it is known what Kafka has: the keys that were found there."""
+    def release(self, chunks: Sequence[Chunk], *, is_whole: bool = False) -> None:
+        """Carry on, now that it is known what Kafka has: the keys that were found there.
+
+        A row may also have been found by an earlier start, which had no time to remove it; the
+        journal knows. Not so where the whole window was read: then the journal speaks of
+        records that are gone.
+        """
         assert not self._is_released, "released twice"
         self._is_released = True
         self.recall(chunks)
-        self._spooling.permit(chunk.split() for chunk in chunks)
+        found = chunks if is_whole else self._recalled
+        self._recalled = []
+        self._spooling.permit(chunk.split() for chunk in found)
         self._judge_early()
         self.serve()
         self._schedule()
@@ -198,6 +205,7 @@ class Traffic:
         self._spooling.resume()
         self.carry(self._outbox.due(now))
         self._schedule()
+        self.reading.resume_below_bounds(now)  # All may be found, and no report follows.
 
     def count_in_flight(self) -> int:
         """Count the QoS 1 messages that are counted as received and not settled."""
@@ -234,9 +242,7 @@ class Traffic:
                 continue
             room = self._value_bytes_max - headers_bytes(record.headers)
             if len(record.value) > room:
-                records[position] = self._flow.refuse(
-                    record, error="too large for Kafka", value_bytes_max=room
-                )
+                records[position] = self._flow.shorten(record, value_bytes_max=room)
 
     def carry(self, shipments: list[Shipment]) -> None:
         """Hand shipments to the producer; what its queue does not take waits in the outbox."""
@@ -254,6 +260,7 @@ class Traffic:
         now = self._clock.monotonic_s()
         if reports:
             reach("delivery_reported")
+            self.last_reported_s = now
             self._settle(self._outbox.settle(reports, now), now)
         self.carry(self._outbox.due(now, is_room_likely=bool(reports)))
         self._spooling.turn(now, is_pressed=self._is_pressed(now))
@@ -308,8 +315,28 @@ class Traffic:
         if record.dead_letter is not None:
             limit = min(limit, len(record.value) // 2)
         letter = self._flow.refuse(record, error=error, value_bytes_max=limit)
+        if isinstance(letter, Duplicate):
+            self._drop_known(shipment, letter, now)
+            return
         self._narrator.tell_refused(record, letter, error)
         self.carry(self._spooling.replace(shipment, letter, now))
+
+    def _drop_known(self, shipment: Shipment, known: Duplicate, now: float) -> None:
+        """Let a refused shipment go whose letter is in Kafka already, or on its way there.
+
+        What is on its way may be in memory alone, so a row that is acknowledged stays until then.
+        """
+        receipt = shipment.receipt
+        if known.is_under_way and self._spooling.rest(shipment, now):
+            return
+        self._spooling.drop(shipment, now)
+        if receipt is not None and known.is_under_way:
+            self._duplicates.join(known.key, receipt)
+        elif receipt is not None:
+            self._accounts.settle_duplicates([receipt])
+        if not known.is_under_way:
+            self._accounts.settle_duplicates(self._duplicates.abandon(shipment.record.dedup_key))
+        self._acknowledge(now)
 
     def rebuild(self, error: str, *, cause: str = "fatal") -> None:
         """Replace the producer; nothing is produced until `reconcile` says what Kafka has."""
@@ -330,9 +357,9 @@ class Traffic:
         self._accounts.settle_spooled(safe, now)
         self._acknowledge(now)
 
-    def on_found(self, followers: Sequence[Follower], rows: int, now: float) -> None:
+    def on_found(self, followers: Sequence[Follower], now: float) -> None:
         """Acknowledge what was not produced, because Kafka was found to have it."""
-        self._accounts.settle_found(followers, rows)
+        self._accounts.settle_found(followers)
         self._acknowledge(now)
 
     def letter_of_row(self, entry: Entry, error: str) -> Record:
@@ -357,8 +384,8 @@ class Traffic:
         return self._outbox.last_sequence
 
     def has_settled(self, mark: int) -> bool:
-        """Tell whether all up to a mark is in Kafka, and no row of it is left on disk."""
-        return self._outbox.is_settled_up_to(mark) and self._spooling.has_removed(mark)
+        """Tell whether nothing up to a mark is under way."""
+        return self._outbox.is_settled_up_to(mark)
 
     # ------------------------------------------------------------------ time
 

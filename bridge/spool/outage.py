@@ -119,6 +119,11 @@ class Outage:
         return sum(t.pending_count + t.writing + t.letters for t in self._topics.values())
 
     @property
+    def removals_due(self) -> int:
+        """Count the rows that are in Kafka and whose removal waits for the disk."""
+        return len(self._writing.removals)
+
+    @property
     def state(self) -> str | None:
         """Name what keeps records out of the spool, if anything does."""
         if self.error is not None:
@@ -148,16 +153,6 @@ class Outage:
             for entry in (*under_way, *islice(topic.pending, 1))
             if entry.item is not None
         ]
-
-    @property
-    def removals_noted(self) -> int:
-        """Count the rows that are in Kafka and to be removed, those that are gone included."""
-        return self._writing.removals_noted
-
-    @property
-    def removals_done(self) -> int:
-        """Count those of them that are gone from the disk."""
-        return self._writing.removals_done
 
     @property
     def silent_topics(self) -> list[str]:
@@ -256,7 +251,16 @@ class Outage:
         """Take entries in hand that were found in Kafka: there is no need to produce them."""
         for entry in entries:
             if self._end(entry, now):
-                self._writing.remove(entry)
+                self._writing.removals.append(entry)
+
+    def rest(self, entry: Entry, now: float) -> None:
+        """Let a row lie as if nobody had it in hand: a later pass reads it again."""
+        assert entry.state is State.ROW, f"entry {entry.sequence} is no row"
+        topic = self._topics[entry.kafka_topic]
+        topic.let_go(entry, now)
+        del topic.known[entry.sequence]
+        topic.is_again_wanted = True
+        entry.item = None
 
     def replace(self, entry: Entry, letter: Entry, now: float) -> None:
         """Put the letter of a refused entry in its place: the one's row goes as the other's comes.
@@ -343,7 +347,7 @@ class Outage:
         write, self._job = self._job, None
         assert isinstance(write, Write), "no write was under way"
         self.live_bytes = live_bytes
-        self._writing.succeed(write)
+        self._writing.succeed()
         safe: list[Entry] = []
         for entry, sequence in zip(write.entries, sequences, strict=True):
             topic = self._topics[entry.kafka_topic]
@@ -355,7 +359,7 @@ class Outage:
             if entry.state is State.GONE:
                 topic.known[sequence] = entry
                 if not entry.is_replaced:
-                    self._writing.remove(entry)
+                    self._writing.removals.append(entry)
                 continue
             entry.state = State.ROW
             self.spooled += 1

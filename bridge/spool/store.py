@@ -91,7 +91,10 @@ class Store:
 
     def _open(self, client_id: str) -> sqlite3.Connection:
         is_new = not self.path.exists()
-        schema.judge(self.path, client_id)
+        # With a log beside it the file may only be the half of it.
+        log = self.path.with_name(self.path.name + "-wal")
+        has_log = log.exists() and log.stat().st_size > 0
+        schema.judge(self.path, client_id, leaves_no_trace=not has_log)
         _warm(self.path)
         database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:

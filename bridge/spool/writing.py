@@ -29,8 +29,6 @@ class Writing:
         self.letters: list[Entry] = []
         """They take the place of refused entries, so no bound keeps them out."""
         self.removals: deque[Entry] = deque()
-        self.removals_noted = 0
-        self.removals_done = 0
         self._topics = topics
         self._bytes_max = bytes_max
         self._removed_s = 0.0
@@ -93,15 +91,8 @@ class Writing:
                 topic.pending.popleft()
         return entries
 
-    def remove(self, entry: Entry) -> None:
-        """Let a row go that Kafka has: with the next transaction."""
-        self.removals.append(entry)
-        self.removals_noted += 1
-
-    def succeed(self, write: Write) -> None:
+    def succeed(self) -> None:
         """Note that the disk took a transaction."""
-        if not write.may_exceed:
-            self.removals_done += len(write.removed)
         self.error = None
         self._retry_s = RETRY_MIN_S
 

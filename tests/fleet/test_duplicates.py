@@ -75,6 +75,33 @@ def test_a_dead_letter_takes_over_who_waits_for_the_record_that_kafka_refused() 
     assert [receipt] == known.confirm([LETTER])
 
 
+def test_a_letter_that_is_known_needs_no_other_and_its_followers_stay_for_who_abandons() -> None:
+    known = duplicates()
+    known.recall([LETTER], 0.0)
+    known.judge(KEY)
+    receipt = Receipt()
+    known.join(KEY, receipt)
+
+    knowledge = known.rename(KEY, LETTER, now_s=0.0)
+
+    assert Knowledge.SAME is knowledge
+    assert [receipt] == list(known.abandon(KEY))
+
+
+def test_a_letter_under_way_takes_over_who_waits_for_the_same_message_come_again() -> None:
+    known = duplicates()
+    known.judge(KEY)
+    known.rename(KEY, LETTER, now_s=0.0)
+    known.judge(KEY)
+    receipt = Receipt()
+    known.join(KEY, receipt)
+
+    knowledge = known.rename(KEY, LETTER, now_s=0.0)
+
+    assert Knowledge.UNDER_WAY is knowledge
+    assert [receipt] == known.confirm([LETTER])
+
+
 def test_what_kafka_was_found_to_have_is_known() -> None:
     known = duplicates()
 
