@@ -13,9 +13,14 @@ from bridge.fleet.dedup_window import DedupWindow, Knowledge
 
 
 class Settleable(Protocol):
-    """The receipt of a PUBLISH."""
+    """The receipt of a PUBLISH, or a share in one."""
 
-    settled: bool
+    @property
+    def is_promised(self) -> bool:
+        """True for the one that the conservation equation counts."""
+
+    def settle(self) -> None:
+        """Note that the message is safe."""
 
 
 _NOBODY: Final[tuple[Settleable, ...]] = ()
@@ -107,5 +112,5 @@ class Duplicates:
         return 0.0 if self._window is None else self._window.seconds(now_s)
 
     def count_joined(self) -> int:
-        """Count the receipts that wait for a key under way."""
-        return sum(map(len, self._under_way.values()))
+        """Count the PUBLISHes that wait for a key under way."""
+        return sum(each.is_promised for waiting in self._under_way.values() for each in waiting)

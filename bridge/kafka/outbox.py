@@ -29,6 +29,7 @@ from bridge.kafka.shipment import (
     Shipment,
     Unsettled,
     memory_bytes_of,
+    promised,
 )
 
 BLOCKED_RUN: Final = 500
@@ -108,9 +109,9 @@ class Outbox:
         return list(self._lanes)
 
     def count_owed_receipts(self) -> int:
-        """Count the records that owe a PUBACK (QoS 1)."""
+        """Count the PUBLISHes (QoS 1) that are neither in Kafka nor on disk."""
         return sum(
-            each.receipt is not None
+            promised(each.receipt)
             for lane in self._lanes.values()
             for shipments in (lane.direct, lane.spooled)
             for each in shipments.values()

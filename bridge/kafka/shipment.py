@@ -12,9 +12,42 @@ OBJECTS_BYTES: Final = 600
 
 
 class Settleable(Protocol):
-    """The receipt of the PUBLISH behind a record; this room carries it and never looks."""
+    """The receipt of the PUBLISH behind a record, or a share in one."""
 
-    settled: bool
+    @property
+    def is_promised(self) -> bool:
+        """True for the one record of a PUBLISH that the conservation equation counts."""
+
+    def settle(self) -> None:
+        """Note that Kafka, or the disk, has the record."""
+
+
+class Joint(msgspec.Struct, eq=False, gc=False):
+    """One PUBLISH of which several records came: it is acknowledged when the last one is safe."""
+
+    receipt: Settleable | None
+    left: int
+
+
+class Share(msgspec.Struct, eq=False, gc=False):
+    """What one of these records owes."""
+
+    joint: Joint
+    is_promised: bool
+    is_settled: bool = False
+
+    def settle(self) -> None:
+        """Note that the record is safe; the last one settles the PUBLISH."""
+        assert not self.is_settled, "a share was settled twice"
+        self.is_settled = True
+        self.joint.left -= 1
+        if not self.joint.left and self.joint.receipt is not None:
+            self.joint.receipt.settle()
+
+
+def promised(receipt: Settleable | None) -> bool:
+    """Tell whether a record is one that the conservation equation counts."""
+    return receipt is not None and receipt.is_promised
 
 
 class Shipment(msgspec.Struct, eq=False, gc=False):

@@ -1,6 +1,7 @@
 """The order in which PUBACKs leave: the order in which their PUBLISHes came."""
 
 from collections import deque
+from typing import ClassVar
 
 import msgspec
 
@@ -8,8 +9,16 @@ import msgspec
 class Receipt(msgspec.Struct, eq=False, gc=False):
     """One PUBLISH that is owed a PUBACK."""
 
+    is_promised: ClassVar[bool] = True
+    """It stands for one PUBLISH in the conservation equation."""
+
     packet_id: int
     settled: bool = False
+
+    def settle(self) -> None:
+        """Mark the PUBLISH as safe to acknowledge: Kafka, or the disk, has what came of it."""
+        assert not self.settled, f"PUBLISH {self.packet_id} settled twice"
+        self.settled = True
 
 
 class AckLedger:
@@ -37,9 +46,8 @@ class AckLedger:
         return receipt
 
     def settle(self, receipt: Receipt) -> None:
-        """Mark a PUBLISH as safe to acknowledge: its record, or its dead letter, is in Kafka."""
-        assert not receipt.settled, f"PUBLISH {receipt.packet_id} settled twice"
-        receipt.settled = True
+        """Mark a PUBLISH of this ledger as safe to acknowledge."""
+        receipt.settle()
 
     def take_ready(self) -> list[int]:
         """Remove and return the Packet Identifiers to PUBACK now, oldest first."""

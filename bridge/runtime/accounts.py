@@ -7,7 +7,6 @@ import msgspec
 
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.shipment import Settleable, Shipment
-from bridge.mqtt.session import Session
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome, Status
 from bridge.observe.log import EventLog
 from bridge.pipeline.verdict import Reason
@@ -39,30 +38,23 @@ class Accounts:
     when its receipt is settled or, where the spool had settled that, when its row ends.
     """
 
-    def __init__(
-        self, books: Books, session: Session, duplicates: Duplicates, journal: Journal
-    ) -> None:
+    def __init__(self, books: Books, duplicates: Duplicates, journal: Journal) -> None:
         self._counters = books.counters
         self._latency = books.latency
-        self._session = session
         self._duplicates = duplicates
         self._journal = journal
-
-    def _settle(self, receipt: Settleable) -> None:
-        self._session.ledger.settle(receipt)  # type: ignore[arg-type]  # one of this session
 
     def settle_duplicates(self, receipts: Iterable[Settleable]) -> None:
         """Settle the receipts of messages that Kafka or the spool has from another PUBLISH."""
         counters = self._counters
         for receipt in receipts:
-            self._settle(receipt)
+            receipt.settle()
             counters.messages[Status.DUPLICATE] += 1
-            counters.settled[Outcome.DUPLICATE] += 1
+            counters.settled[Outcome.DUPLICATE] += receipt.is_promised
 
     def confirm(self, confirmed: list[Shipment], now: float) -> None:
         """Settle the receipts and count where each message ended."""
         counters = self._counters
-        settle = self._session.ledger.settle
         read_at = confirmed[0].record.received
         telemetry = flagged = produced = since_read = 0
         for shipment in confirmed:
@@ -73,14 +65,16 @@ class Accounts:
                 since_read = 0
             since_read += 1
             receipt = shipment.receipt
+            is_promised = False
             if receipt is not None:
-                settle(receipt)  # type: ignore[arg-type]  # made by a ledger of this session
+                receipt.settle()
+                is_promised = receipt.is_promised
             if record.dead_letter is None:
                 telemetry += 1
                 flagged += record.is_flagged
-                produced += receipt is not None
+                produced += is_promised
             else:
-                self._count_dead_letter(record.dead_letter.reason, is_promised=receipt is not None)
+                self._count_dead_letter(record.dead_letter.reason, is_promised=is_promised)
         self._latency.observe_many(read_at.monotonic_s, now, since_read)
         self._note_known([each.record.dedup_key for each in confirmed])
         counters.messages[Status.ACCEPTED] += telemetry - flagged
@@ -93,7 +87,7 @@ class Accounts:
         for shipment, is_promised in zip(shipments, promised, strict=True):
             record, receipt = shipment.record, shipment.receipt
             if receipt is not None:
-                self._settle(receipt)
+                receipt.settle()
                 self._latency.observe_many(record.received.monotonic_s, now, 1)
             if record.dead_letter is not None:
                 self._count_dead_letter(record.dead_letter.reason, is_promised=is_promised)
@@ -119,7 +113,7 @@ class Accounts:
         """Settle the receipts of what is on disk; a duplicate of it is known from now on."""
         for each in safe:
             if each.receipt is not None:
-                self._settle(each.receipt)
+                each.receipt.settle()
                 self._latency.observe_many(each.record.received.monotonic_s, now, 1)
         self.settle_duplicates(self._duplicates.confirm([each.record.dedup_key for each in safe]))
 

@@ -15,7 +15,7 @@ from bridge.fleet.dedup_window import DedupWindow, Knowledge
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.record import Record
 from bridge.kafka.rows import RowError, from_row, identity_of, is_promised, key_of, to_row
-from bridge.kafka.shipment import Settleable, Shipment, memory_bytes_of
+from bridge.kafka.shipment import Settleable, Shipment, memory_bytes_of, promised
 from bridge.observe.counters import Counters, Outcome, Status
 from bridge.runtime.clock import Clock
 from bridge.runtime.spool_disk import Disk, DiskResult, Failed, Fetched, Written
@@ -176,8 +176,8 @@ class Spooling:
     def _follower_of(self, record: Record, receipt: Settleable | None) -> Entry:
         follower = Follower(record, receipt, memory_bytes_of(record))
         self._unsettled.take(1, follower.memory_bytes)
-        self.owed_receipts += receipt is not None
-        return _entry_of(record, follower, is_promised=receipt is not None)
+        self.owed_receipts += promised(receipt)
+        return _entry_of(record, follower, is_promised=promised(receipt))
 
     def _divert_direct(
         self,
@@ -203,7 +203,7 @@ class Spooling:
     def _divert_in_hand(self, shipments: list[Shipment], now: float, *, is_stuck: bool) -> None:
         entries: list[Entry] = []
         for each in shipments:
-            entry = _entry_of(each.record, each, is_promised=each.receipt is not None)
+            entry = _entry_of(each.record, each, is_promised=promised(each.receipt))
             entry.is_in_hand = True
             self._outbox.attach(each, entry)
             entries.append(entry)
@@ -243,11 +243,11 @@ class Spooling:
         return True
 
     def _count_found(self, entries: list[Entry]) -> None:
-        promised = sum(is_promised(each.identity) for each in entries)
-        self.spooled -= promised
+        counted = sum(is_promised(each.identity) for each in entries)
+        self.spooled -= counted
         self._counters.spool_rows_drained += len(entries)
-        self._counters.messages[Status.DUPLICATE] += promised
-        self._counters.settled[Outcome.DUPLICATE] += promised
+        self._counters.messages[Status.DUPLICATE] += counted
+        self._counters.settled[Outcome.DUPLICATE] += counted
 
     # ------------------------------------------------------------------ reports in
 
@@ -258,13 +258,13 @@ class Spooling:
     def confirmed(self, shipments: Sequence[Shipment], now: float) -> list[bool]:
         """Take what Kafka confirmed of the detour; tell for each whether it is a QoS 1 message."""
         entries = [cast("Entry", each.entry) for each in shipments]
-        promised = [is_promised(each.identity) for each in entries]
-        for entry, is_counted in zip(entries, promised, strict=True):
+        are_promised = [is_promised(each.identity) for each in entries]
+        for entry, is_counted in zip(entries, are_promised, strict=True):
             if entry.state is State.ROW:
                 self.spooled -= is_counted
                 self._counters.spool_rows_drained += 1
         self.machine.confirmed(entries, now)
-        return promised
+        return are_promised
 
     # ------------------------------------------------------------------ what is due
 
@@ -306,7 +306,7 @@ class Spooling:
             assert isinstance(follower, Follower), "only followers are handed back"
             entry.item = None
             self._unsettled.release(1, follower.memory_bytes)
-            self.owed_receipts -= follower.receipt is not None
+            self.owed_receipts -= promised(follower.receipt)
             if self._is_found(entry):
                 known.append(follower)
             else:
@@ -342,13 +342,13 @@ class Spooling:
         for entry in self.machine.written(result.sequences, result.live_bytes):
             held = cast("Held", entry.item)
             safe.append(Safe(held.record, held.receipt))
-            self.spooled += held.receipt is not None
+            self.spooled += promised(held.receipt)
             self._counters.spool_rows_written += 1
             if isinstance(held, Shipment):
                 self._outbox.release(held)
             else:
                 self._unsettled.release(1, held.memory_bytes)
-                self.owed_receipts -= held.receipt is not None
+                self.owed_receipts -= promised(held.receipt)
                 entry.item = None
         if safe:
             self._carrier().on_spooled(safe, now)

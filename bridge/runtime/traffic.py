@@ -93,7 +93,7 @@ class Traffic:
         self._value_bytes_max = value_bytes_max
         self._books = books
         self._narrator = KafkaNarrator(books.counters, books.log)
-        self._accounts = Accounts(books, session, duplicates, journal)
+        self._accounts = Accounts(books, duplicates, journal)
         self._clock = clock
         self._on_bug = on_bug
         self._on_rebuilt = on_rebuilt

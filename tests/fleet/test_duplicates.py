@@ -12,6 +12,10 @@ LETTER = b"l" * 16
 
 class Receipt(msgspec.Struct, eq=False):
     settled: bool = False
+    is_promised: bool = True
+
+    def settle(self) -> None:
+        self.settled = True
 
 
 def duplicates() -> Duplicates:

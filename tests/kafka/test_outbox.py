@@ -22,6 +22,10 @@ class Packet(msgspec.Struct):
 
 class Receipt(msgspec.Struct, eq=False):
     settled: bool = False
+    is_promised: bool = True
+
+    def settle(self) -> None:
+        self.settled = True
 
 
 def record(value: bytes = b"1", *, key: bytes = b"a", kafka_topic: str = "t") -> Record:

@@ -56,7 +56,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        receipt = known[0] if known else Receipt(packet_id)\n"
                 "        if not known:\n            self._owed.append(receipt)\n",
             ),
-            Change(LEDGER, "assert not receipt.settled,", "assert True,"),
+            Change(LEDGER, "assert not self.settled,", "assert True,"),
         ),
         r"PUBACK out of order|PUBACK of message \d+, which is neither",
     ),

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from bridge.config.sections import Route
-from bridge.kafka.record import Instant, Kept
+from bridge.kafka.record import Instant, Kept, Record
 from bridge.mqtt.packets import PoisonPublish
 from bridge.pipeline.dead_letter import IS_RETRYABLE
 from bridge.pipeline.verdict import Reason
@@ -29,6 +29,12 @@ PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 def digest(payload: bytes) -> str:
     return hashlib.blake2b(payload, digest_size=8).hexdigest()
+
+
+def refused(record: Record, error: str, *, value_bytes_max: int) -> Record:
+    letter = flow().refuse(record, error=error, value_bytes_max=value_bytes_max)
+    assert isinstance(letter, Record)
+    return letter
 
 
 def test_a_dead_letter_has_all_its_headers_in_a_stable_order() -> None:
@@ -182,7 +188,7 @@ def test_a_record_that_kafka_never_takes_becomes_a_letter_cut_to_fit() -> None:
     packet = Packet(content_type="application/json", user_properties=[("traceparent", PARENT)])
     record = carry(packet)
 
-    letter = flow().refuse(record, error="TOO_LARGE", value_bytes_max=100)
+    letter = refused(record, "TOO_LARGE", value_bytes_max=100)
 
     assert (
         "kafka_refused",
@@ -208,7 +214,7 @@ def test_a_record_that_kafka_never_takes_becomes_a_letter_cut_to_fit() -> None:
 
 
 def test_a_refused_record_whose_payload_fits_is_kept_whole_and_may_be_replayed() -> None:
-    letter = flow().refuse(carry(PAYLOAD), error="INVALID_RECORD", value_bytes_max=217)
+    letter = refused(carry(PAYLOAD), "INVALID_RECORD", value_bytes_max=217)
 
     assert (PAYLOAD, "true") == (letter.value, headers(letter)["dlq.retryable"])
     assert "dlq.payload-bytes" not in headers(letter)
@@ -218,7 +224,7 @@ def test_a_refused_letter_keeps_its_reason_and_headers_and_is_cut() -> None:
     payload = message(metrics={}) + b" " * 1_000
     record = carry(payload)
 
-    letter = flow().refuse(record, error="MSG_SIZE_TOO_LARGE", value_bytes_max=50)
+    letter = refused(record, "MSG_SIZE_TOO_LARGE", value_bytes_max=50)
 
     assert record.dead_letter is letter.dead_letter
     assert payload[:50] == letter.value
@@ -233,9 +239,9 @@ def test_a_letter_cut_twice_still_tells_of_the_whole() -> None:
     payload = b"x" * 1_000
     record = carry(payload)
 
-    once = flow().refuse(record, error="MSG_SIZE_TOO_LARGE", value_bytes_max=500)
-    twice = flow().refuse(once, error="MSG_SIZE_TOO_LARGE", value_bytes_max=0)
+    once = refused(record, "MSG_SIZE_TOO_LARGE", value_bytes_max=500)
+    twice = refused(once, "MSG_SIZE_TOO_LARGE", value_bytes_max=0)
 
     assert headers(once) == headers(twice)
     assert ("1000", b"") == (headers(twice)["dlq.payload-bytes"], twice.value)
-    assert twice is flow().refuse(twice, error="MSG_SIZE_TOO_LARGE", value_bytes_max=-1)
+    assert twice is refused(twice, "MSG_SIZE_TOO_LARGE", value_bytes_max=-1)
