@@ -63,11 +63,24 @@ READ_AGAIN_S: Final = 2.0
 Item = TypeVar("Item")
 
 
+def _is_not(_: Row) -> bool:
+    return False
+
+
 class Chosen(msgspec.Struct, Generic[Item], frozen=True):
     """What the caller owes directly and is to divert, each list in the given order."""
 
     stuck: list[Item]
     along: list[Item]
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """What came of rows that were read."""
+
+    taken: list[Entry]
+    """To be produced."""
+    found: list[Entry]
+    """In Kafka already; their rows go with the next transaction."""
 
 
 class Outage:
@@ -385,25 +398,39 @@ class Outage:
         for entry in write.entries:
             self._topics[entry.kafka_topic].may_forward = True
 
-    def read(self, rows: Sequence[Row], now: float, *, is_last: bool) -> list[Entry]:
-        """Take the rows of a read; return what is to be produced now, in order."""
+    def read(
+        self,
+        rows: Sequence[Row],
+        now: float,
+        *,
+        is_last: bool,
+        is_in_kafka: Callable[[Row], bool] = _is_not,
+    ) -> Drained:
+        """Take the rows of a read; return what is to be produced now, in order.
+
+        What is in Kafka already only has to go, so it counts for no bound of the drain, and nothing
+        stuck can bar it.
+        """
         read, self._job = self._job, None
         assert isinstance(read, Read), "no read was under way"
         self._read_error = None
         topic = self._topics[read.kafka_topic]
         taken: list[Entry] = []
+        found: list[Entry] = []
         known = topic.known
         for row in rows:
-            if len(taken) == read.hand_out_max:
+            sequence = row.sequence
+            if sequence in known:
+                topic.cursor = sequence
+                continue
+            is_found = is_in_kafka(row)
+            if not is_found and len(taken) == read.hand_out_max:
                 is_last = False
                 break
-            sequence = row.sequence
             topic.cursor = sequence
-            if sequence in known:
-                continue
             bucket = bucket_of(row.key)
             group = self._group_of(topic.name, row.key)
-            if topic.is_barred(bucket, group):
+            if not is_found and topic.is_barred(bucket, group):
                 continue
             entry = Entry(topic.name, row.key, row.identity, row.record)
             entry.state = State.ROW
@@ -411,14 +438,20 @@ class Outage:
             entry.bucket = bucket
             entry.group = group
             known[sequence] = entry
-            topic.take_in_hand(entry, now, is_stuck=False)
-            taken.append(entry)
+            if is_found:
+                found.append(entry)
+            else:
+                topic.take_in_hand(entry, now, is_stuck=False)
+                taken.append(entry)
+        self.found(found, now)
+        if found:
+            topic.probe_read_s = -1e9  # There may be more of them.
         if taken and read.hand_out_max == 1:
             topic.probed_s = now
         if is_last:
             topic.is_at_end = True
             topic.may_forward = True
-        return taken
+        return Drained(taken, found)
 
     def read_failed(self, error: str, now: float) -> None:
         """Take the failure of a read: it is tried again, and nothing is lost meanwhile."""

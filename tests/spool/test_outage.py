@@ -276,9 +276,29 @@ def test_a_disk_that_cannot_be_read_is_tried_again_later() -> None:
     assert "spool_failed" == machine.state
     assert isinstance(machine.due(10.0 + READ_AGAIN_S).disk, Read)
     assert [b"k"] == [
-        each.key for each in machine.read([Row(1, b"k", b"", b"r")], 12.0, is_last=True)
+        each.key for each in machine.read([Row(1, b"k", b"", b"r")], 12.0, is_last=True).taken
     ]
     assert machine.state is None
+
+
+def test_rows_that_kafka_has_already_go_at_once_though_the_topic_has_still_to_prove_itself() -> (
+    None
+):
+    rows = [Row(number, b"k%d" % number, b"", b"r") for number in range(1, 1_001)]
+    machine = Outage(after_s=5.0, bytes_max=1 << 30)
+    machine.restore((Scanned(each.sequence, "t", each.key, each.identity) for each in rows), 0)
+    machine.permit_drain()
+    job = machine.due(10.0).disk
+    assert isinstance(job, Read)
+
+    drained = machine.read(rows, 10.0, is_last=True, is_in_kafka=lambda row: row.sequence != 7)
+    write = machine.due(10.0).disk
+
+    assert [7] == [each.sequence for each in drained.taken]
+    assert 999 == len(drained.found)
+    assert isinstance(write, Write)
+    assert 999 == len(write.removed)
+    assert 1 == machine.spooled
 
 
 def test_turned_off_nothing_is_ever_diverted() -> None:
@@ -354,7 +374,7 @@ def test_draining_past_a_stuck_partition_takes_memory_for_neither_rows_nor_keys(
             machine.written([], 0)
         elif isinstance(disk, Read):
             found = source[disk.after : disk.after + disk.rows_max]
-            taken = machine.read(found, now, is_last=len(found) < disk.rows_max)
+            taken = machine.read(found, now, is_last=len(found) < disk.rows_max).taken
             held += sum(each.group == 0 for each in taken)
             reported = [each for each in taken if each.group != 0]
             machine.confirmed(reported, now)

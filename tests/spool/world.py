@@ -285,7 +285,14 @@ class Bridge:
                 self.machine.write_failed(str(result), now)
         elif isinstance(result, tuple):
             assert isinstance(job, Read)
-            taken = self.machine.read(result[0], now, is_last=result[1])
+            drained = self.machine.read(
+                result[0],
+                now,
+                is_last=result[1],
+                is_in_kafka=lambda row: int(row.identity) in self.in_kafka,
+            )
+            taken = drained.taken
+            self.world.facts["found"] += len(drained.found)
             self.world.facts["probes"] += job.hand_out_max == 1
             self.world.facts["skipped passes"] += len(taken) < len(result[0])
             self.hand_out(taken)
@@ -298,10 +305,6 @@ class Bridge:
     def hand_out(self, entries: list[Entry]) -> None:
         for entry in entries:
             number = int(entry.record)
-            if number in self.in_kafka:
-                self.world.facts["found"] += 1
-                self.machine.found([entry], self.world.now)
-                continue
             self.world.facts["handed out"] += 1
             shipment = Shipment(number, entry.kafka_topic, entry.key, None, self.world.now, entry)
             self.world.kafka.produce(shipment)
