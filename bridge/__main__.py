@@ -27,6 +27,7 @@ _COMMANDS = {
     "explain": ("explain", "show what would happen to one message; sends nothing"),
     "demo": ("demo", "show the whole way on this machine, with nothing configured"),
     "simulate": ("simulate", "publish as a fleet of devices, good and bad"),
+    "registry": ("registry", "fill the registry's Kafka topic from a TOML file"),
     "config": ("config_command", "show the configuration, or the schema of its file"),
 }
 

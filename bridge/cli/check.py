@@ -6,6 +6,7 @@ import os
 import secrets as chance
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from bridge.cli.arguments import add_config, load_from, print_warnings
 from bridge.config import secrets
@@ -13,6 +14,7 @@ from bridge.config.paths import quoted
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ExitCode, UsageError
 from bridge.runtime.kafka_producer import Properties, kafka_properties, try_properties
+from bridge.runtime.registry_disk import read_registry_file
 
 LISTEN_S = 2.0
 LISTEN_MAX_S = 3_600.0
@@ -79,9 +81,11 @@ def execute(arguments: argparse.Namespace) -> int:
     loaded = load_from(arguments)
     properties = kafka_properties(loaded.config, os.environ)
     try_properties(properties)
+    registry = _summarise_registry(loaded.config)
     print_warnings(loaded.warnings)
     if not arguments.json:
-        sys.stdout.write("\n".join(_summarise(loaded.config, arguments)) + "\n")
+        lines = [*_summarise(loaded.config, arguments), *registry]
+        sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
     if not arguments.live:
         return ExitCode.OK
@@ -138,6 +142,17 @@ def _number(text: str, low: float, high: float) -> float:
     if not low <= number <= high:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not between {low:g} and {high:g}")
     return number
+
+
+def _summarise_registry(config: BridgeConfig) -> list[str]:
+    """Read the registry file, which `run` would refuse to start with if it is wrong."""
+    section = config.registry
+    if section is None:
+        return ["  no registry: layer 4 is off"]
+    if section.file is None:
+        return [f"  registry in Kafka topic {quoted(section.kafka_topic or '')}"]
+    entries = read_registry_file(Path(section.file))
+    return [f"  registry of {len(entries)} devices in file {quoted(section.file)}"]
 
 
 def _summarise(config: BridgeConfig, arguments: argparse.Namespace) -> list[str]:

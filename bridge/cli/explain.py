@@ -10,16 +10,21 @@ from pathlib import Path
 import msgspec
 
 from bridge.cli.arguments import add_config, load_from, print_warnings
-from bridge.config.sections import BridgeConfig
+from bridge.config.sections import BridgeConfig, ValidationSection
 from bridge.errors import ExitCode, UsageError
+from bridge.fleet.registry import Registry
 from bridge.kafka.record import Instant, Record
 from bridge.mqtt.packets import Inbound, PoisonPublish
-from bridge.pipeline.flow import Flow
+from bridge.pipeline.decode import decoding_of
+from bridge.pipeline.flow import Flow, Stages
+from bridge.pipeline.judge import Judge
 from bridge.pipeline.verdict import Layer, Rejected, Telemetry, Verdict
-from bridge.pipeline.wording import escape
+from bridge.pipeline.wording import escape, quote
 from bridge.runtime.clock import instant
+from bridge.runtime.registry_disk import read_registry_file
 
 _LAYERS = (Layer.PROTOCOL, Layer.SCHEMA)
+_JUDGED_LAYERS = (Layer.SEMANTIC, Layer.BUSINESS)
 _HEAD_BYTES = 65_536
 _MQTT_PAYLOAD_BYTES_MAX = 268_435_455
 """What the Remaining Length of MQTT can say: more cannot be a message [MQTT-1.5.5]."""
@@ -31,6 +36,13 @@ Show what would happen to one message: the verdict of each layer, the Kafka topi
 headers and the value of the record. Nothing is sent. The payload is that of FILE, or of standard
 input. A message that would be rejected is explained too, so the exit code is 0 for it.
 """
+
+
+class _Registry(msgspec.Struct, frozen=True):
+    """What is known of the devices, or why nothing is."""
+
+    registry: Registry | None = None
+    why_not: str = ""
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -83,13 +95,17 @@ def execute(arguments: argparse.Namespace) -> int:
         content_type=arguments.content_type,
         user_properties=[_split_property(text) for text in arguments.user_properties],
     )
-    sys.stdout.write("\n".join(explain(message, loaded.config, instant())) + "\n")
+    registry = _read_registry(loaded.config)
+    sys.stdout.write("\n".join(explain(message, loaded.config, instant(), registry)) + "\n")
     return ExitCode.OK
 
 
-def explain(message: _Message, config: BridgeConfig, received: Instant) -> list[str]:
+def explain(
+    message: _Message, config: BridgeConfig, received: Instant, known: _Registry
+) -> list[str]:
     """Give the lines that `explain` prints."""
     flow = Flow(
+        stages=Stages(decode=decoding_of(config).decode),
         routes=config.route,
         dead_letter_topic=config.dead_letter.kafka_topic,
         validation=config.validation,
@@ -102,6 +118,7 @@ def explain(message: _Message, config: BridgeConfig, received: Instant) -> list[
         _row("payload", f"{len(message.payload)} bytes"),
         "",
         *_tell_layers(verdict),
+        *_tell_judgement(verdict, config.validation, known),
         "",
         *_tell_record(record),
     ]
@@ -125,6 +142,26 @@ def _tell_layers(verdict: Verdict) -> Iterator[str]:
         yield _row("flagged", ", ".join(verdict.warnings))
 
 
+def _tell_judgement(
+    verdict: Verdict, validation: ValidationSection, known: _Registry
+) -> Iterator[str]:
+    """Give a line for each flag of layers 3 and 4, which accept the message all the same."""
+    if not isinstance(verdict, Telemetry):
+        yield from (_row(layer, "not reached") for layer in _JUDGED_LAYERS)
+        return
+    device_id = verdict.message["device_id"]
+    entry = known.registry.look_up(device_id) if known.registry is not None else None
+    flags = Judge(validation).judge(verdict.message, device_id, entry)
+    for layer in _JUDGED_LAYERS:
+        found = [flag for flag in flags if flag.layer is layer]
+        if layer is Layer.BUSINESS and entry is None:
+            yield _row(layer, known.why_not)
+        elif not found:
+            yield _row(layer, "ok")
+        for flag in found:
+            yield _row(layer, f"flagged: {flag.reason}: {flag.detail}")
+
+
 def _tell_record(record: Record) -> Iterator[str]:
     outcome = "dead letter" if record.dead_letter else "telemetry record"
     yield _row("outcome", outcome)
@@ -146,6 +183,19 @@ def _show(sent: bytes) -> str:
     """Write bytes so that they cannot move the cursor of whoever reads them."""
     head = sent[: _SHOWN_CHARACTERS_MAX * 4]  # Enough, since a character has 4 bytes at most.
     return escape(head.decode("utf-8", "backslashreplace"), _SHOWN_CHARACTERS_MAX)
+
+
+def _read_registry(config: BridgeConfig) -> _Registry:
+    """Read the registry where it is a file; nothing is asked of Kafka here."""
+    section = config.registry
+    if section is None:
+        return _Registry(why_not="off: the configuration has no [registry]")
+    if section.file is None:
+        topic = section.kafka_topic or ""
+        return _Registry(why_not=f"not judged: the registry is in Kafka topic {quote(topic)}")
+    registry = Registry()
+    registry.replace(read_registry_file(Path(section.file)))
+    return _Registry(registry)
 
 
 def _as_packet(message: _Message, config: BridgeConfig) -> Inbound:

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
+from bridge.config import toml_text
 from bridge.config.lines import lines_of
 from bridge.config.paths import KeyPath, at, children, escaped, key_text, quoted, shown
 from bridge.config.problems import Problem
 from bridge.config.sections import BridgeConfig, Secret
-from bridge.errors import ConfigError
 
 FILE_BYTES_MAX = 1_048_576
 """A thousand routes fit; a wrong path such as /dev/zero ends here."""
@@ -25,7 +25,6 @@ DEFAULT = "default"
 _PREFIX = "BRIDGE__"
 _SECRET_KEYS = frozenset(Secret.__struct_fields__)
 _DEFAULTS: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(BridgeConfig()))
-_SYNTAX_LINE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _KEY_LEVEL = re.compile(
     r"""\.?(?:(?P<bare>[A-Za-z0-9_-]+)|"(?P<quoted>[^"]+)"|'(?P<literal>[^']+)')"""
     r"(?P<indexes>(?:\[[0-9]{1,6}\])*)"
@@ -47,8 +46,11 @@ class Layers:
             ConfigError: it cannot be read or is no TOML, so nothing else can be said of it.
         """
         where = f"config file {quoted(str(path))}"
-        text = _read(path, where)
-        self.tree = _parse(text, where)
+        content = toml_text.read(
+            path, where, bytes_max=FILE_BYTES_MAX, remedy="--config names the file"
+        )
+        text = toml_text.decode(content, where)
+        self.tree = toml_text.parse(text, where)
         for key, line in lines_of(text).items():
             self._origins[key] = f"{where} line {line}"
 
@@ -191,50 +193,6 @@ class Layers:
         self._origins[path] = origin
         for level, inner in children(value):
             self._note((*path, level), inner, origin)
-
-
-def _read(path: Path, where: str) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "its name is no path"
-        raise ConfigError(
-            [f"{where} could not be read: {reason}; --config names the file"]
-        ) from error
-    if len(content) > FILE_BYTES_MAX:
-        raise ConfigError([f"{where} is longer than {FILE_BYTES_MAX} bytes; is it the right file?"])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            [f"{where} line {line}: is not UTF-8; save the file in that encoding"]
-        ) from None
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError(
-            [f"{where}: is nested too deeply; a few levels are all there are"]
-        ) from None
-    except ValueError as error:
-        reason = str(error)
-        place = _SYNTAX_LINE.search(reason)
-        if place is None:
-            last = text.count("\n") + 1
-            return _refuse(f"{where} line {last}: is no valid TOML: {reason}")
-        line, column = place[1], place[2]
-        return _refuse(
-            f"{where} line {line}: is no valid TOML: {reason[: place.start()]}, column {column};"
-            f" a line is key = value, and text stands in quotes"
-        )
-
-
-def _refuse(problem: str) -> dict[str, Any]:
-    raise ConfigError([problem])
 
 
 def _literal(text: str) -> object:

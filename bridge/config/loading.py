@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.config import kafka_rules, on_disk, rules
+from bridge.config import kafka_rules, on_disk, rules, validation_rules
 from bridge.config.converting import Conversion
 from bridge.config.layers import Layers
 from bridge.config.paths import KeyPath, key_text, leaves
@@ -44,9 +44,13 @@ def load(
     layers.add_environment(environment)
     layers.add_overrides(overrides)
 
-    conversion = Conversion(layers.tree)
+    conversion = Conversion(layers.tree, BridgeConfig)
     config = conversion.convert()
-    findings = [*rules.check(config), *kafka_rules.check(config.kafka)]
+    findings = [
+        *rules.check(config),
+        *kafka_rules.check(config.kafka),
+        *validation_rules.check(config),
+    ]
     if reads_files:
         findings += on_disk.check(config, environment)
     findings = _still_true(findings, conversion)
@@ -62,19 +66,24 @@ def load(
     )
 
 
-def _still_true(findings: Sequence[Problem], conversion: Conversion) -> list[Problem]:
+def _still_true(findings: Sequence[Problem], conversion: Conversion[BridgeConfig]) -> list[Problem]:
     """Leave out what was found of a default that only stands where a wrong value stood."""
     wrong = {problem.path for problem in conversion.problems}
     kept = []
     for found in findings:
         paths = [conversion.original(path) for path in (found.path, *found.also)]
-        if not any(_is_under(path, wrong) for path in paths):
+        if not any(_is_under(path, wrong) for path in paths) and not _holds(paths[0], wrong):
             kept.append(msgspec.structs.replace(found, path=paths[0]))
     return kept
 
 
 def _is_under(path: KeyPath, wrong: set[KeyPath]) -> bool:
     return any(path[:length] in wrong for length in range(1, len(path) + 1))
+
+
+def _holds(path: KeyPath, wrong: set[KeyPath]) -> bool:
+    """Tell whether something in this array or table was wrong, and so taken out of it."""
+    return any(each[: len(path)] == path for each in wrong)
 
 
 def _origins(config: BridgeConfig, layers: Layers) -> dict[str, str]:

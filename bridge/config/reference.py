@@ -51,9 +51,11 @@ def render() -> str:
         struct = structs[_struct_name(entry["items"] if is_array else entry)]
         blocks.append("\n".join(_section(section, struct, is_array=is_array)))
         for key, inner in struct["properties"].items():
-            name = _struct_name(inner)
+            of_any_key = inner.get("additionalProperties", {})
+            name = _struct_name(inner) or _struct_name(of_any_key)
             if name not in {"", "Secret"}:
-                inner_lines = _section(f"{section}.{key}", structs[name], is_array=False)
+                table = f"{section}.{key}.<name>" if of_any_key else f"{section}.{key}"
+                inner_lines = _section(table, structs[name], is_array=False)
                 blocks.append("\n".join(inner_lines))
     secret_lines = _section("a secret", structs["Secret"], is_array=False)
     blocks.append("\n".join(["## Secrets", *list(secret_lines)[1:]]))

@@ -10,6 +10,7 @@ from typing import Final
 from bridge.config.addresses import host_and_port, is_host, is_loopback
 from bridge.config.paths import KeyPath, quoted
 from bridge.config.problems import Problem
+from bridge.config.protobuf_rules import check_package
 from bridge.config.secrets import named_sources
 from bridge.config.sections import BridgeConfig, MqttSection, Route, Secret
 
@@ -34,6 +35,7 @@ def check(config: BridgeConfig) -> Iterator[Problem]:
     yield from _check_dead_letter(config)
     yield from _check_gaps(config)
     yield from _check_spool(config)
+    yield from _check_formats(config)
     try:
         host_and_port(config.ops.listen, port_min=0)
     except ValueError as error:
@@ -197,6 +199,12 @@ def _check_routes(config: BridgeConfig) -> Iterator[Problem]:
                 also=(("mqtt", "packet_bytes_max"),),
                 is_warning=True,
             )
+
+
+def _check_formats(config: BridgeConfig) -> Iterator[Problem]:
+    for index, route in enumerate(config.route):
+        if route.format == "protobuf":
+            yield from check_package(("route", index, "format"))
 
 
 def _check_route_pairs(routes: tuple[Route, ...]) -> Iterator[Problem]:

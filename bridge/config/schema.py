@@ -18,6 +18,8 @@ def build_schema() -> dict[str, Any]:
     for struct, definition in schema["$defs"].items():
         for key, text in descriptions().get(struct, {}).items():
             definition["properties"][key]["description"] = text
+    ranges = schema["$defs"]["ValidationSection"]["properties"]["ranges"]
+    ranges["default"] = {name: list(bounds) for name, bounds in sections.RANGES.items()}
     secret = schema["$defs"]["Secret"]
     secret["minProperties"] = secret["maxProperties"] = 1
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

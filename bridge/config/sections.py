@@ -4,14 +4,31 @@ The docstring below a key is its description in the generated reference
 (docs/configuration.md) and in the JSON Schema. Bounds that need two keys stand in `rules.py`.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
+from msgspec.structs import force_setattr
 
-Port = Annotated[int, Meta(ge=1, le=65_535)]
 NonEmpty = Annotated[str, Meta(min_length=1)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
+FlaggedMode = Literal["forward", "dlq", "both"]
+Range = Annotated[tuple[float, ...], Meta(max_length=2)]
+"""[low, high], both allowed; [] is no range, to be rid of a default."""
+
+RANGES: Final[Mapping[str, Range]] = MappingProxyType(
+    {
+        "temperature": (-50.0, 150.0),
+        "humidity": (0.0, 100.0),
+        "pressure": (800.0, 1200.0),
+        "battery_level": (0.0, 100.0),
+        "signal_strength": (-120.0, 0.0),
+    }
+)
+"""The ranges that hold where the file says nothing else of the name."""
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,7 +120,7 @@ class Route(Section, frozen=True):
     """Kafka topic of the telemetry records."""
     kind: Literal["telemetry"] = "telemetry"
     """What a message is: `telemetry` is validated and enriched."""
-    format: Literal["json"] = "json"
+    format: Literal["json", "msgpack", "cbor", "protobuf"] = "json"
     """Format of a payload whose PUBLISH names no Content Type."""
     payload_bytes_max: Annotated[int, Meta(ge=1, le=268_435_455)] = 262_144
     """A larger payload becomes a dead letter `too_large`."""
@@ -118,6 +135,13 @@ class DeadLetterSection(Section, frozen=True):
     """Kafka topic of the dead letters."""
 
 
+class TypeSection(Section, frozen=True):
+    """What is special to the devices of one type, as the registry names it."""
+
+    ranges: dict[str, Range] = {}
+    """Ranges that replace those of `validation.ranges`, by name; `[]` is none."""
+
+
 class ValidationSection(Section, frozen=True):
     """What a sane message is."""
 
@@ -125,6 +149,33 @@ class ValidationSection(Section, frozen=True):
     """How far a device's timestamp may be ahead of the server's clock."""
     timestamp_age_max_s: PositiveSeconds = 604_800
     """How old a device's timestamp may be."""
+    semantic: FlaggedMode = "both"
+    """Where a message goes that layer 3 (ranges) flags: on, to the dead letters, or both."""
+    business: FlaggedMode = "both"
+    """The same for layer 4: the device and what the registry says of it."""
+    flagged_copy_interval_s: Annotated[float, Meta(ge=0)] = 60
+    """With `both`: one copy a device and reason in this time; 0: every one."""
+    firmware_recalled: tuple[NonEmpty, ...] = ()
+    """Versions, such as `1.4.2`, and ranges of versions, such as `>=2.0.0,<2.0.7`."""
+    ranges: dict[str, Range] = field(default_factory=lambda: dict(RANGES))
+    """[low, high] of a name in metrics or metadata, joined to the default ones; `[]` is none."""
+    units: dict[str, NonEmpty] = {}
+    """Unit of a name that has a range, for messages to people, such as `Cel`."""
+    types: dict[str, TypeSection] = {}
+    """Other ranges for the devices of a type; the registry says which type a device has."""
+
+    def __post_init__(self) -> None:
+        """Keep the default range of a name that the file does not speak of."""
+        force_setattr(self, "ranges", {**RANGES, **self.ranges})
+
+
+class RegistrySection(Section, frozen=True):
+    """Where the registry of the devices is; exactly one of the two. Without it layer 4 is off."""
+
+    file: NonEmpty | None = None
+    """TOML file with a table for each device; read again when it changes."""
+    kafka_topic: NonEmpty | None = None
+    """Compacted Kafka topic, key device id; `registry load` fills it from such a file."""
 
 
 class SpoolSection(Section, frozen=True):
@@ -185,6 +236,7 @@ class BridgeConfig(Section, frozen=True):
     route: Annotated[tuple[Route, ...], Meta(min_length=1)] = (Route(),)
     dead_letter: DeadLetterSection = DeadLetterSection()
     validation: ValidationSection = ValidationSection()
+    registry: RegistrySection | None = None
     dedup: DedupSection = DedupSection()
     spool: SpoolSection = SpoolSection()
     gaps: GapsSection = GapsSection()

@@ -19,7 +19,9 @@ def render(loaded: LoadedConfig) -> str:
     tree = msgspec.json.decode(msgspec.json.encode(loaded.config))
     lines: list[str] = []
     for section, value in tree.items():
-        if isinstance(value, list):
+        if value is None:
+            lines += ["", f"# [{section}] is not set"]
+        elif isinstance(value, list):
             for index, element in enumerate(value):
                 lines += ["", f"[[{section}]]"]
                 lines += _pairs(element, (section, index), loaded.origins)

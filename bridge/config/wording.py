@@ -7,6 +7,7 @@ from typing import Any
 
 from bridge.config import shape
 from bridge.config.paths import KeyPath, at, looks_secret, quoted, shown
+from bridge.config.sections import BridgeConfig, Section
 
 _NEVER_INLINE = 'a secret is never inline; write {key} = {{ file = "..." }}, or env or credential'
 PROPERTIES: KeyPath = ("kafka", "properties")
@@ -29,14 +30,14 @@ _REASONS: Mapping[KeyPath, str] = {
 }
 
 
-def explain_unknown(path: KeyPath) -> str:
+def explain_unknown(path: KeyPath, root: type[Section] = BridgeConfig) -> str:
     """Say that there is no such key, and which one may be meant."""
     name = str(path[-1])
-    known = shape.keys_at(path[:-1])
+    known = shape.keys_at(path[:-1], root)
     close = difflib.get_close_matches(name.lower(), known, n=1)
     if close:
         return f'unknown key; meant "{close[0]}"?'
-    elsewhere = [text for text in shape.ALL_KEYS if text.rpartition(".")[2] == name]
+    elsewhere = [text for text in shape.all_keys(root) if text.rpartition(".")[2] == name]
     if elsewhere:
         return f'unknown key; meant "{elsewhere[0]}"?'
     return f"unknown key; known here: {', '.join(known)}"
@@ -52,13 +53,15 @@ def explain_property(path: KeyPath) -> str:
     )
 
 
-def explain_value(message: str, path: KeyPath, tree: Mapping[str, Any]) -> str:
+def explain_value(
+    message: str, path: KeyPath, tree: Mapping[str, Any], root: type[Section] = BridgeConfig
+) -> str:
     """Say what was expected, what is there, and what to write instead."""
     value = at(tree, path)
     key = str(path[-1])
-    if shape.is_secret(path) and not isinstance(value, dict):
+    if shape.is_secret(path, root) and not isinstance(value, dict):
         return _NEVER_INLINE.format(key=key)
-    choices = shape.choices_at(path)
+    choices = shape.choices_at(path, root)
     if choices:
         close = difflib.get_close_matches(str(value).lower(), choices, n=1)
         hint = f'; meant "{close[0]}"?' if close and not looks_secret(path) else ""

@@ -51,6 +51,8 @@ class DeadLetter(msgspec.Struct, frozen=True, eq=False, gc=False):
     detail: str
     device_id: str
     mqtt_topic: str
+    is_copy: bool = False
+    """The message was also forwarded."""
 
 
 class Record(msgspec.Struct, frozen=True, eq=False, gc=False):

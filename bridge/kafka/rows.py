@@ -18,6 +18,7 @@ from bridge.kafka.record import DeadLetter, Headers, Instant, Kept, Record
 VERSION: Final = 1
 KEY_BYTES: Final = 16
 """Length of a compact idempotency key."""
+_LETTER_FIELDS: Final = 6
 _BEST_EFFORT: Final = b"\0"
 
 
@@ -35,6 +36,8 @@ class _Layout1(msgspec.Struct, frozen=True, array_like=True, gc=False):
     content_type: str | None
     dead_letter: tuple[str, str, str, str, str, str] | None
     is_flagged: bool
+    is_copy: bool = False
+    """The dead letter is a copy."""
 
 
 def identity_of(dedup_key: bytes, *, is_promised: bool) -> bytes:
@@ -73,8 +76,9 @@ def to_row(record: Record) -> bytes:
         origin.topic,
         None if origin.payload == record.value else origin.payload,
         origin.content_type,
-        None if letter is None else msgspec.structs.astuple(letter),
+        None if letter is None else msgspec.structs.astuple(letter)[:_LETTER_FIELDS],
         record.is_flagged,
+        letter is not None and letter.is_copy,
     )
     return bytes((VERSION,)) + _ENCODER.encode(layout)
 
@@ -100,7 +104,7 @@ def from_row(row: bytes, *, dedup_key: bytes, monotonic_s: float) -> Record:
         layout.headers,
         Instant(layout.received_us, monotonic_s, _rfc3339(layout.received_us)),
         Kept(layout.mqtt_topic, payload, layout.content_type),
-        None if letter is None else DeadLetter(*letter),
+        None if letter is None else DeadLetter(*letter, layout.is_copy),
         layout.is_flagged,
         dedup_key,
     )

@@ -2,7 +2,7 @@
 
 import sys
 
-from bridge.observe.catalogue import kafka, mqtt, process, spool
+from bridge.observe.catalogue import fleet, kafka, mqtt, process, spool
 from bridge.observe.catalogue.entry import Event
 
 _PARTS = (
@@ -10,6 +10,7 @@ _PARTS = (
     ("MQTT", mqtt.EVENTS),
     ("Kafka", kafka.EVENTS),
     ("The spool", spool.EVENTS),
+    ("The fleet", fleet.EVENTS),
 )
 
 CATALOGUE: dict[str, Event] = {entry.name: entry for _, entries in _PARTS for entry in entries}

@@ -136,6 +136,12 @@ class _BridgeCollector(Collector):
                 counters.dead_letters,
             ),
             (
+                "bridge_flagged_copies",
+                "reason",
+                "Copies of flagged messages in the dead letter topic; their records are telemetry.",
+                counters.flagged_copies,
+            ),
+            (
                 "bridge_mqtt_connections",
                 "reason",
                 "Network Connections to the MQTT broker, by why each was needed.",

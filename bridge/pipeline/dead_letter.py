@@ -37,6 +37,12 @@ IS_RETRYABLE = {
     Reason.TIMESTAMP_OLD: False,
     Reason.DEVICE_MISMATCH: False,
     Reason.DEVICE_ID_INVALID: False,
+    Reason.OUT_OF_RANGE: True,  # A range may be widened.
+    Reason.DEVICE_UNKNOWN: True,  # It may be registered later; so with all that the registry says.
+    Reason.DEVICE_DISABLED: True,
+    Reason.LOCATION_UNEXPECTED: True,
+    Reason.FIRMWARE_RECALLED: True,
+    Reason.RATE_LIMITED: True,  # A replay goes at a rate of its own.
     Reason.KAFKA_REFUSED: True,  # A topic's bound may be raised.
     Reason.INTERNAL_ERROR: True,  # Our bug, mended in a later version.
 }
@@ -83,8 +89,12 @@ class DeadLetters:
         properties: Mapping[str, str],
         received: Instant,
         identity: Identity,
+        suppressed: int | None = None,
     ) -> Record:
-        """Write the letter of a message that a layer rejected."""
+        """Write the letter of a message that a layer rejected, or the copy of one that was flagged.
+
+        `suppressed` makes it a copy, and says how many were left out since the last.
+        """
         route = address.route
         whole = _cut_before(packet)
         return self._letter(
@@ -99,6 +109,7 @@ class DeadLetters:
                 properties, route.user_properties if route else (), is_retained=packet.retain
             ),
             received=received,
+            suppressed=suppressed,
         )
 
     def refuse(self, record: Record, *, error: str, value_bytes_max: int) -> Record:
@@ -160,6 +171,7 @@ class DeadLetters:
         identity: Identity,
         carried: Headers,
         received: Instant,
+        suppressed: int | None = None,
     ) -> Record:
         reason, layer = rejected.reason.value, rejected.layer.value
         detail = escape(rejected.detail)
@@ -177,7 +189,8 @@ class DeadLetters:
             ("dlq.mqtt-topic", cut(origin.topic, _TOPIC_BYTES_MAX)),
             ("dlq.received-at", received.rfc3339.encode()),
             ("dlq.attempt", b"1"),
-            ("dlq.copy", b"false"),
+            ("dlq.copy", _boolean(suppressed is not None)),
+            *((("dlq.suppressed", str(suppressed).encode()),) if suppressed else ()),
             *(whole.headers() if whole else ()),
             ("idempotency-key", identity.header),
         ]
@@ -204,6 +217,7 @@ class DeadLetters:
                 detail=detail,
                 device_id=escape(key.decode(), _LOGGED_CHARACTERS_MAX),
                 mqtt_topic=escape(origin.topic, _LOGGED_CHARACTERS_MAX),
+                is_copy=suppressed is not None,
             ),
         )
 

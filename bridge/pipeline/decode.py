@@ -1,42 +1,143 @@
 """Layer 1, protocol: may these bytes be decoded, as what, and do they decode."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
-from bridge.config.sections import Route
+import msgspec
+
+from bridge.config.formats import BinaryLayout
+from bridge.config.protobuf_rules import MISSING_PACKAGE
+from bridge.config.sections import BridgeConfig
+from bridge.pipeline.formats.binary import BinaryDecoder
+from bridge.pipeline.formats.cbor import decode_cbor
 from bridge.pipeline.formats.json_text import decode_json
+from bridge.pipeline.formats.msgpack import decode_msgpack
+from bridge.pipeline.identity import Address
 from bridge.pipeline.verdict import Layer, Reason, Rejected
 from bridge.pipeline.wording import quote
+
+if TYPE_CHECKING:
+    from bridge.pipeline.formats.protobuf import ProtobufMapping
 
 Decoder = Callable[[bytes], Any]
 """Gives the decoded value or a Rejected; never raises."""
 
-_DECODERS: dict[str, Decoder] = {"json": decode_json}
-_FORMAT_OF_CONTENT_TYPE = {"application/json": "json", "text/json": "json"}
+_FORMAT_OF_CONTENT_TYPE: Final = {
+    "application/json": "json",
+    "text/json": "json",
+    "application/msgpack": "msgpack",
+    "application/x-msgpack": "msgpack",
+    "application/cbor": "cbor",
+    "application/protobuf": "protobuf",
+    "application/x-protobuf": "protobuf",
+}
 _ROUTE_DECIDES = frozenset(("", "text/plain", "application/octet-stream"))
 """Content Types that say nothing about the format; client libraries set them by themselves."""
+_WITHOUT_DEVICE_ID = frozenset(("binary", "protobuf"))
+"""Formats that may leave the device id to the MQTT topic."""
 
 
-def decode(payload: bytes, content_type: str | None, route: Route) -> Any:  # noqa: ANN401
-    """Give the decoded value, or the Rejected that says why there is none."""
-    if not payload:
-        return _reject(Reason.EMPTY, "payload has no bytes")
-    if len(payload) > route.payload_bytes_max:
-        return _reject(
-            Reason.TOO_LARGE,
-            f"payload has {len(payload)} bytes, at most {route.payload_bytes_max} on this route",
-        )
-    if content_type is None:
-        return _DECODERS[route.format](payload)
-    name = content_type.partition(";")[0].strip().lower()
-    format_name = route.format if name in _ROUTE_DECIDES else _FORMAT_OF_CONTENT_TYPE.get(name)
-    if format_name is None:
-        return _reject(
-            Reason.UNSUPPORTED_FORMAT,
-            f"Content Type {quote(content_type)} names no format that this version decodes",
-        )
-    return _DECODERS[format_name](payload)
+class FormatChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration says of a route's payloads."""
+
+    name: str = "json"
+    """The route's format: what it needs is made ready at the start."""
+    layout: BinaryLayout | None = None
+    """For `binary`."""
+    protobuf: "ProtobufMapping | None" = None
+    """For `protobuf`; None: messages are those of telemetry.proto."""
+
+
+class Decoding:
+    """Turns payloads into messages: the Content Type says how, else the route.
+
+    What a format needs is made ready once, since a message has no time for it; so is the package
+    for Protobuf, 50 ms, but for a device that sends it where no route speaks of it.
+    """
+
+    def __init__(self, choices: Mapping[str, FormatChoice] = MappingProxyType({})) -> None:
+        """Take what there is to say of routes, by their filters."""
+        self._own = {text: _decoders(choice) for text, choice in choices.items()}
+
+    def decode(self, payload: bytes, content_type: str | None, address: Address) -> Any:  # noqa: ANN401
+        """Give the decoded value, or the Rejected that says why there is none."""
+        route = address.route
+        assert route is not None, "a message without a route came to be decoded"
+        if not payload:
+            return _reject(Reason.EMPTY, "payload has no bytes")
+        size, bytes_max = len(payload), route.payload_bytes_max
+        if size > bytes_max:
+            detail = f"payload has {size} bytes, at most {bytes_max} on this route"
+            return _reject(Reason.TOO_LARGE, detail)
+        format_name: str = route.format
+        if content_type is not None:
+            name = content_type.partition(";")[0].strip().lower()
+            if name not in _ROUTE_DECIDES:
+                format_name = _FORMAT_OF_CONTENT_TYPE.get(name, "")
+                if not format_name:
+                    what = "names no format that this version decodes"
+                    detail = f"Content Type {quote(content_type)} {what}"
+                    return _reject(Reason.UNSUPPORTED_FORMAT, detail)
+        if format_name == "json":
+            return decode_json(payload)
+        message = self._own.get(route.filter, _COMMON)[format_name](payload)
+        if format_name in _WITHOUT_DEVICE_ID and type(message) is dict:
+            message.setdefault("device_id", address.device_id)
+        return message
+
+
+def decoding_of(config: BridgeConfig) -> Decoding:
+    """Make ready what the routes need."""
+    return Decoding({each.filter: FormatChoice(name=each.format) for each in config.route})
+
+
+def _decoders(choice: FormatChoice) -> dict[str, Decoder]:
+    decoders = dict(_COMMON)
+    if choice.layout is not None:
+        decoders["binary"] = BinaryDecoder(choice.layout).decode
+    if choice.protobuf is not None:
+        from bridge.pipeline.formats.protobuf import ProtobufDecoder  # noqa: PLC0415 - an extra
+
+        decoders["protobuf"] = ProtobufDecoder(choice.protobuf).decode
+    elif choice.name == "protobuf":
+        decoders["protobuf"] = _published()
+    return decoders
+
+
+@cache
+def _published() -> Decoder:
+    try:
+        from bridge.pipeline.formats.published import decode_published  # noqa: PLC0415 - an extra
+    except ImportError:
+        return _refuse_protobuf
+    return decode_published
+
+
+def _decode_published(payload: bytes) -> Any:  # noqa: ANN401 - a message, or Rejected
+    return _published()(payload)
+
+
+def _refuse_protobuf(_: bytes) -> Rejected:
+    return _reject(Reason.UNSUPPORTED_FORMAT, MISSING_PACKAGE)
+
+
+def _refuse_binary(_: bytes) -> Rejected:
+    return _reject(Reason.UNSUPPORTED_FORMAT, "this route has no layout for binary payloads")
 
 
 def _reject(reason: Reason, detail: str) -> Rejected:
     return Rejected(reason, Layer.PROTOCOL, detail)
+
+
+_COMMON: Final[dict[str, Decoder]] = {
+    "json": decode_json,
+    "msgpack": decode_msgpack,
+    "cbor": decode_cbor,
+    "protobuf": _decode_published,
+    "binary": _refuse_binary,
+}
+
+decode: Final = Decoding().decode
+"""For routes of which there is nothing more to say."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from bridge.config.sections import Route, ValidationSection
+from bridge.config.sections import FlaggedMode, Route, ValidationSection
 from bridge.fleet.dedup_window import Kind, Knowledge, compact
 from bridge.fleet.duplicates import Duplicates
+from bridge.fleet.flagged_copies import FlaggedCopies
+from bridge.fleet.registry import Registry
 from bridge.kafka.record import Instant, Record
 from bridge.mqtt.packets import Inbound, PoisonPublish, Publish
 from bridge.pipeline.dead_letter import DeadLetters
@@ -19,9 +21,19 @@ from bridge.pipeline.enrich import (
     read_properties,
 )
 from bridge.pipeline.identity import DEVICE_ID_RULE, NOWHERE, Address, AddressBook
+from bridge.pipeline.judge import NO_FLAGS, Judge, warnings_of
 from bridge.pipeline.route import write_telemetry
 from bridge.pipeline.validate import TimeBounds, validate
-from bridge.pipeline.verdict import Duplicate, Layer, Reason, Rejected, Telemetry, Verdict
+from bridge.pipeline.verdict import (
+    Duplicate,
+    Flag,
+    Layer,
+    Reason,
+    Rejected,
+    Several,
+    Telemetry,
+    Verdict,
+)
 from bridge.pipeline.wording import quote
 
 # Once looked up: three enum members a message would be 0.1 us.
@@ -38,7 +50,7 @@ SECOND_READING = "idempotency_id_repeated"
 class Stages(NamedTuple):
     """The steps of the way; a test may put a double in the place of one."""
 
-    decode: Callable[[bytes, str | None, Route], Any] = decode
+    decode: Callable[[bytes, str | None, Address], Any] = decode
     validate: Callable[[Any, str, int, TimeBounds], Verdict] = validate
     enrich: Callable[[Telemetry, Instant], None] = enrich
     write: Callable[[Telemetry, Publish, Address, Mapping[str, str], Instant, Identity], Record] = (
@@ -47,6 +59,29 @@ class Stages(NamedTuple):
 
 
 _STAGES = Stages()
+
+
+Outcome: TypeAlias = Record | Duplicate | Several
+
+
+class Policy(NamedTuple):
+    """What is judged beyond the message itself: layers 3 and 4."""
+
+    judge: Judge
+    registry: Registry
+    copies: FlaggedCopies
+    modes: Mapping[Layer, FlaggedMode]
+    """Where a message goes that a layer flags."""
+
+    @classmethod
+    def of(cls, validation: ValidationSection, registry: Registry) -> "Policy":
+        """Make what the configuration says."""
+        return cls(
+            Judge(validation),
+            registry,
+            FlaggedCopies(validation.flagged_copy_interval_s),
+            {Layer.SEMANTIC: validation.semantic, Layer.BUSINESS: validation.business},
+        )
 
 
 class Flow:
@@ -65,16 +100,18 @@ class Flow:
         validation: ValidationSection,
         entropy: Callable[[int], bytes],
         duplicates: Duplicates | None = None,
+        policy: Policy | None = None,
         stages: Stages = _STAGES,
     ) -> None:
         self._addresses = AddressBook(routes)
         self._bounds = TimeBounds.of(validation)
         self._dead_letters = DeadLetters(kafka_topic=dead_letter_topic, entropy=entropy)
         self._duplicates = duplicates or Duplicates(None)
+        self._policy = policy
         self._decode, self._validate, self._enrich, self._write = stages
 
-    def process(self, packets: Sequence[Inbound], received: Instant) -> list[Record | Duplicate]:
-        """Give one record for each packet, in their order, or say that it is a duplicate."""
+    def process(self, packets: Sequence[Inbound], received: Instant) -> list[Outcome]:
+        """Say what becomes of each packet, in their order."""
         self._duplicates.begin(received.monotonic_s)
         carry = self.carry
         return [carry(packet, received)[1] for packet in packets]
@@ -106,9 +143,9 @@ class Flow:
             row, key=key, kafka_topic=kafka_topic, error=error, received=received
         )
 
-    def carry(  # noqa: PLR0911 - one for each way a message may end
+    def carry(  # noqa: C901, PLR0911 - one for each way a message may end
         self, packet: Inbound, received: Instant
-    ) -> tuple[Verdict, Record | Duplicate]:
+    ) -> tuple[Verdict, Outcome]:
         """Carry one packet; the verdict names the layer that spoke, for whoever explains."""
         address, properties, layer = NOWHERE, NO_PROPERTIES, _PROTOCOL
         begun = b""
@@ -121,7 +158,7 @@ class Flow:
             if not address.is_valid or address.route is None:
                 rejected = _judge_address(address, packet.topic)
                 return self._reject(packet, rejected, address, properties, received)
-            message = self._decode(packet.payload, packet.content_type, address.route)
+            message = self._decode(packet.payload, packet.content_type, address)
             if type(message) is Rejected:
                 return self._reject(packet, message, address, properties, received)
             layer = _SCHEMA
@@ -138,13 +175,74 @@ class Flow:
             begun = key
             if knowledge is _OTHER_CONTENT:
                 verdict.warnings = [*(verdict.warnings or ()), SECOND_READING]
-            self._enrich(verdict, received)
-            return verdict, self._write(verdict, packet, address, properties, received, identity)
+            outcome = self._forward(verdict, packet, address, properties, received, identity)
+            if type(outcome) is not Rejected:
+                return verdict, outcome
+            begun = b""
+            self._duplicates.abandon(key)
+            return self._reject(packet, outcome, address, properties, received)
         except Exception as error:  # noqa: BLE001 - the class docstring says why
             if begun:
                 self._duplicates.abandon(begun)
             rejected = Rejected(Reason.INTERNAL_ERROR, layer, _describe(error))
             return self._reject(packet, rejected, address, properties, received)
+
+    def _forward(  # noqa: PLR0913, PLR0917 - what the flow knows of the message
+        self,
+        verdict: Telemetry,
+        packet: Publish,
+        address: Address,
+        properties: Mapping[str, str],
+        received: Instant,
+        identity: Identity,
+    ) -> Record | Several | Rejected:
+        """Judge a message by layers 3 and 4, and make of it what their modes say."""
+        flags: Sequence[Flag] = NO_FLAGS
+        policy = self._policy
+        if policy is not None:
+            entry = policy.registry.look_up(address.device_id)
+            flags = policy.judge.judge(verdict.message, address.device_id, entry)
+        if not flags:
+            self._enrich(verdict, received)
+            return self._write(verdict, packet, address, properties, received, identity)
+        assert policy is not None, "flagged without a policy"
+        for flag in flags:
+            if policy.modes[flag.layer] == "dlq":
+                return _rejected_by(flag, verdict)
+        verdict.warnings = [*(verdict.warnings or ()), *warnings_of(flags)]
+        self._enrich(verdict, received)
+        record = self._write(verdict, packet, address, properties, received, identity)
+        copies = self._copies(flags, verdict, packet, address, properties, received)
+        return Several([record, *copies]) if copies else record
+
+    def _copies(  # noqa: PLR0913, PLR0917 - what the flow knows of the message
+        self,
+        flags: Sequence[Flag],
+        verdict: Telemetry,
+        packet: Publish,
+        address: Address,
+        properties: Mapping[str, str],
+        received: Instant,
+    ) -> list[Record]:
+        """Write the copies of a flagged message that are due: one for each of its reasons."""
+        policy = self._policy
+        assert policy is not None, "flagged without a policy"
+        copies: list[Record] = []
+        by_reason = {each.reason: each for each in reversed(flags)}
+        for flag in by_reason.values():
+            if policy.modes[flag.layer] != "both":
+                continue
+            left_out = policy.copies.admit(address.device_id, flag.reason, received.monotonic_s)
+            if left_out is None:
+                continue
+            rejected = _rejected_by(flag, verdict)
+            identity = self._dead_letters.identify(packet, rejected, address, properties)
+            copies.append(
+                self._dead_letters.write(
+                    packet, rejected, address, properties, received, identity, left_out
+                )
+            )
+        return copies
 
     def _reject(
         self,
@@ -165,6 +263,10 @@ class Flow:
                 return rejected, Duplicate(identity.key, knowledge is _UNDER_WAY)
         letter = self._dead_letters.write(packet, rejected, address, properties, received, identity)
         return rejected, letter
+
+
+def _rejected_by(flag: Flag, verdict: Telemetry) -> Rejected:
+    return Rejected(flag.reason, flag.layer, flag.detail, verdict.timestamp)
 
 
 def _judge_poison(packet: PoisonPublish) -> Rejected:

@@ -5,6 +5,8 @@ from typing import Any, TypeAlias, final
 
 import msgspec
 
+from bridge.kafka.record import Record
+
 
 class Reason(enum.StrEnum):
     """Why a message became a dead letter; also a metric label, so the set is closed."""
@@ -19,6 +21,12 @@ class Reason(enum.StrEnum):
     TIMESTAMP_OLD = "timestamp_old"
     DEVICE_MISMATCH = "device_mismatch"
     DEVICE_ID_INVALID = "device_id_invalid"
+    OUT_OF_RANGE = "out_of_range"
+    DEVICE_UNKNOWN = "device_unknown"
+    DEVICE_DISABLED = "device_disabled"
+    LOCATION_UNEXPECTED = "location_unexpected"
+    FIRMWARE_RECALLED = "firmware_recalled"
+    RATE_LIMITED = "rate_limited"
     KAFKA_REFUSED = "kafka_refused"
     INTERNAL_ERROR = "internal_error"
 
@@ -28,6 +36,8 @@ class Layer(enum.StrEnum):
 
     PROTOCOL = "protocol"
     SCHEMA = "schema"
+    SEMANTIC = "semantic"
+    BUSINESS = "business"
     POLICY = "policy"
     KAFKA = "kafka"
 
@@ -43,6 +53,21 @@ class Telemetry(msgspec.Struct, eq=False, gc=False):
     timestamp: str
     """The same in the record's one form: RFC 3339, UTC, `Z`."""
     warnings: list[str] | None = None
+
+
+@final
+class Flag(msgspec.Struct, frozen=True, gc=False):
+    """Something is wrong with a reading that is telemetry all the same: layers 3 and 4."""
+
+    reason: Reason
+    layer: Layer
+    detail: str
+    """What was found and what the bound is; readable, escaped, and short already."""
+
+    @property
+    def warning(self) -> str:
+        """The same as one of the `warnings` of a record."""
+        return f"{self.reason.value}: {self.detail}"
 
 
 @final
@@ -65,6 +90,13 @@ class Duplicate(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The compact idempotency key (bridge/fleet/dedup_window.py)."""
     is_under_way: bool
     """Kafka does not have it yet: the PUBACK waits for the record that is on its way."""
+
+
+@final
+class Several(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """One packet of which several records come; the first stands for it in the books."""
+
+    records: list[Record]
 
 
 Verdict: TypeAlias = Telemetry | Rejected

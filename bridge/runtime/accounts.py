@@ -6,6 +6,7 @@ from typing import Final, Protocol
 import msgspec
 
 from bridge.fleet.duplicates import Duplicates
+from bridge.kafka.record import DeadLetter
 from bridge.kafka.shipment import Settleable, Shipment
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome, Status
 from bridge.observe.log import EventLog
@@ -74,7 +75,7 @@ class Accounts:
                 flagged += record.is_flagged
                 produced += is_promised
             else:
-                self._count_dead_letter(record.dead_letter.reason, is_promised=is_promised)
+                self._count_dead_letter(record.dead_letter, is_promised=is_promised)
         self._latency.observe_many(read_at.monotonic_s, now, since_read)
         self._note_known([each.record.dedup_key for each in confirmed])
         counters.messages[Status.ACCEPTED] += telemetry - flagged
@@ -90,7 +91,7 @@ class Accounts:
                 receipt.settle()
                 self._latency.observe_many(record.received.monotonic_s, now, 1)
             if record.dead_letter is not None:
-                self._count_dead_letter(record.dead_letter.reason, is_promised=is_promised)
+                self._count_dead_letter(record.dead_letter, is_promised=is_promised)
                 continue
             status = Status.FLAGGED if record.is_flagged else Status.ACCEPTED
             counters.messages[status] += 1
@@ -102,8 +103,11 @@ class Accounts:
         self._journal.note(keys)
         self.settle_duplicates(self._duplicates.confirm(keys))
 
-    def _count_dead_letter(self, reason: str, *, is_promised: bool) -> None:
-        counters = self._counters
+    def _count_dead_letter(self, letter: DeadLetter, *, is_promised: bool) -> None:
+        counters, reason = self._counters, letter.reason
+        if letter.is_copy:
+            counters.flagged_copies[reason] += 1
+            return
         counters.dead_letters[reason] += 1
         counters.messages[Status.FAILED if reason in _FAILED else Status.REJECTED] += 1
         if is_promised:

@@ -89,6 +89,7 @@ class Daemon:
         self._spool = parts.spool_narrator
         self._traffic = parts.traffic
         self._recovery = parts.recovery
+        self._registry_source = parts.registry_source
         self._gaps = parts.gaps
         self._narrator = parts.narrator
         self._link = parts.link
@@ -116,6 +117,8 @@ class Daemon:
         self._tell_started()
         await self._recovery.prepare()
         await self._open_spool()
+        if self._registry_source is not None:
+            await self._registry_source.start()
         await ops.start()
         self._log.emit("ops_listening", address=ops.address)
         tasks = [
@@ -124,6 +127,9 @@ class Daemon:
             self._loop.create_task(self._tick(), name="tick"),
             self._loop.create_task(self._recovery.release(), name="release"),
         ]
+        if self._registry_source is not None:
+            following = self._registry_source.follow()
+            tasks.append(self._loop.create_task(following, name="registry"))
         for task in tasks:
             task.add_done_callback(self._on_task_done)
         _calm_collector()
@@ -132,6 +138,8 @@ class Daemon:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._registry_source is not None:
+            await self._registry_source.close()
         self._watch.close()
         self._tail.close()
         await ops.stop()
@@ -177,7 +185,10 @@ class Daemon:
         elif self._failure is None:
             unsettled = self._outbox.unsettled.records
             self._log.emit("drain_timed_out", unsettled=unsettled, took_s=took_s)
-            await self._spool_the_rest()
+        if self._failure is None:
+            await self._finish_spool()
+        else:
+            self._spooling.halt()
         await self._gaps.close(self._session.last_heard)
         self._session.disconnect(now=clock.monotonic_s())
         await self._link.close(timeout_s=CLOSE_TIMEOUT_S)
@@ -185,26 +196,26 @@ class Daemon:
         await self._recovery.stop(timeout_s=CLOSE_TIMEOUT_S)
         self._producer.close()
 
-    async def _spool_the_rest(self) -> None:
+    async def _finish_spool(self) -> None:
         """Put on disk what Kafka has not confirmed; what cannot be stays with the MQTT broker."""
-        if not self._spooling.is_on:
-            return
         started_s = clock.monotonic_s()
         before = self._counters.spool_rows_written
-        if not await self._spooling.finish(timeout_s=SPOOL_TIMEOUT_S):
+        is_done = await self._spooling.finish(timeout_s=SPOOL_TIMEOUT_S)
+        machine = self._spooling.machine
+        if not is_done and self._spooling.is_on:
             self._log.emit(
                 "spool_stop_failed",
-                error=self._spooling.machine.state or "the disk took too long",
+                error=machine.error or machine.state or "the disk took too long",
                 unsettled=self._outbox.unsettled.records,
             )
-        machine = self._spooling.machine
-        self._log.emit(
-            "spool_stopped_with",
-            rows=machine.spooled,
-            bytes=machine.live_bytes,
-            written=self._counters.spool_rows_written - before,
-            took_s=round(clock.monotonic_s() - started_s, 3),
-        )
+        if machine.spooled:
+            self._log.emit(
+                "spool_stopped_with",
+                rows=machine.spooled,
+                bytes=machine.live_bytes,
+                written=self._counters.spool_rows_written - before,
+                took_s=round(clock.monotonic_s() - started_s, 3),
+            )
 
     # ------------------------------------------------------------------ what happens
 

@@ -75,6 +75,7 @@ class KafkaNarrator:
                     device_id=letter.device_id,
                     mqtt_topic=letter.mqtt_topic,
                     kafka_topic=record.kafka_topic,
+                    copy=letter.is_copy,
                 )
 
     def tell_rebuilt(self, cause: str, error: str, unsettled: int) -> None:

@@ -7,24 +7,27 @@ from pathlib import Path
 
 from bridge.config import secrets
 from bridge.config.sections import BridgeConfig
+from bridge.fleet.registry import Registry
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import value_bytes_max
 from bridge.kafka.shipment import Unsettled
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
 from bridge.observe.log import EventLog
-from bridge.pipeline.flow import Flow
+from bridge.pipeline.decode import decoding_of
+from bridge.pipeline.flow import Flow, Policy, Stages
 from bridge.runtime import clock
 from bridge.runtime.accounts import Books
 from bridge.runtime.checkpoints import Checkpoints
 from bridge.runtime.clock import LoopClock
 from bridge.runtime.gap_finder import GapFinder
 from bridge.runtime.gap_records import GapRecords
-from bridge.runtime.kafka_producer import KafkaProducer, kafka_properties
+from bridge.runtime.kafka_producer import KafkaProducer, Properties, kafka_properties
 from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.mqtt_session import make_session
 from bridge.runtime.mqtt_transport import LinkObserver, MqttLink
 from bridge.runtime.narrator import Narrator
 from bridge.runtime.recovery import Recovery
+from bridge.runtime.registry_source import RegistrySource, make_registry_source
 from bridge.runtime.session_memory import SessionMemory
 from bridge.runtime.spool_disk import SpoolDisk
 from bridge.runtime.spool_narrator import SpoolNarrator
@@ -83,6 +86,8 @@ class Parts:
             self.state, window=window_of(config), client_id=mqtt.client_id, log=log
         )
         self.duplicates = make_duplicates(config)
+        self.registry = Registry()
+        self.registry_source = self._make_registry_source(properties, log)
         self.outbox = Outbox(Unsettled(mqtt.unsettled_max, mqtt.unsettled_bytes_max))
         self.disk = self._make_disk()
         self.spooling = self._make_spooling()
@@ -107,6 +112,17 @@ class Parts:
         """Read the password anew for each connection, so that a renewed file is used."""
         secret = self._config.mqtt.password
         return None if secret is None else secrets.read(secret, self._environment)
+
+    def _make_registry_source(self, properties: Properties, log: EventLog) -> RegistrySource | None:
+        if self._config.registry is None:
+            return None
+        return make_registry_source(
+            self._config.registry,
+            self.registry,
+            properties=lambda: properties,
+            state=self.state,
+            log=log,
+        )
 
     def _make_disk(self) -> SpoolDisk | None:
         spool = self._config.spool
@@ -144,6 +160,8 @@ class Parts:
                 validation=config.validation,
                 entropy=os.urandom,
                 duplicates=self.duplicates,
+                policy=Policy.of(config.validation, self.registry),
+                stages=Stages(decode=decoding_of(config).decode),
             ),
             duplicates=self.duplicates,
             session=self.session,

@@ -21,7 +21,7 @@ from bridge.runtime.clock import Clock
 from bridge.runtime.spool_disk import Disk, DiskResult, Failed, Fetched, Written
 from bridge.spool.entry import Entry, Read, State, Write
 from bridge.spool.outage import Outage
-from bridge.spool.row import Scanned
+from bridge.spool.row import Row, Scanned
 
 FOUND_MAX: Final = 100_000_000
 """What is found in Kafka is never let go by number: it goes as a whole."""
@@ -307,7 +307,7 @@ class Spooling:
             entry.item = None
             self._unsettled.release(1, follower.memory_bytes)
             self.owed_receipts -= promised(follower.receipt)
-            if self._is_found(entry):
+            if self._is_found(entry.identity):
                 known.append(follower)
             else:
                 records.append(follower.record)
@@ -316,9 +316,12 @@ class Spooling:
             carrier.on_found(known, now)
         carrier.carry(self._outbox.add(records, receipts, now))
 
-    def _is_found(self, entry: Entry) -> bool:
-        key = key_of(entry.identity)
+    def _is_found(self, identity: bytes) -> bool:
+        key = key_of(identity)
         return bool(key) and self._found is not None and self._found.ask(key) is Knowledge.SAME
+
+    def _is_row_found(self, row: Row) -> bool:
+        return self._is_found(row.identity)
 
     def _on_done(self, result: DiskResult) -> None:
         now = self._clock.monotonic_s()
@@ -327,7 +330,11 @@ class Spooling:
             case Written():
                 self._take_written(result, now)
             case Fetched():
-                self._hand_out(self.machine.read(result.rows, now, is_last=result.is_last), now)
+                drained = self.machine.read(
+                    result.rows, now, is_last=result.is_last, is_in_kafka=self._is_row_found
+                )
+                self._count_found(drained.found)
+                self._hand_out(drained.taken, now)
             case Failed():
                 self._counters.spool_failures += 1
                 if isinstance(job, Read):
@@ -354,14 +361,10 @@ class Spooling:
             self._carrier().on_spooled(safe, now)
 
     def _hand_out(self, entries: list[Entry], now: float) -> None:
-        """Produce rows, but for those that Kafka was found to have."""
+        """Produce rows."""
         records: list[Record] = []
         kept: list[Entry] = []
-        found: list[Entry] = []
         for entry in entries:
-            if self._is_found(entry):
-                found.append(entry)
-                continue
             try:
                 record = from_row(entry.record, dedup_key=key_of(entry.identity), monotonic_s=now)
             except RowError as error:
@@ -371,9 +374,6 @@ class Spooling:
             entry.record = b""
             records.append(record)
             kept.append(entry)
-        if found:
-            self._count_found(found)
-            self.machine.found(found, now)
         self._carrier().carry(self._outbox.add_spooled(records, kept, now))
 
     def _carrier(self) -> Carrier:
@@ -382,16 +382,20 @@ class Spooling:
 
     # ------------------------------------------------------------------ the end
 
-    async def finish(self, *, timeout_s: float) -> bool:
-        """Put all that is unconfirmed on disk; tell whether that could be done in time."""
-        if not self.is_on:
-            return False
+    def halt(self) -> None:
+        """Give the disk no further job but those of `finish`."""
         self._is_finishing = True
+
+    async def finish(self, *, timeout_s: float) -> bool:
+        """Put on disk what is unconfirmed, let go what Kafka has; tell whether that was done."""
+        self.halt()
+        if self._disk is None:
+            return not self._unsettled.records
         try:
             async with asyncio.timeout(timeout_s):
                 await self._await_disk()
                 now = self._clock.monotonic_s()
-                for kafka_topic in self._outbox.topics:
+                for kafka_topic in self._outbox.topics if self.is_on else ():
                     self._divert_in_hand(self._outbox.direct(kafka_topic), now, is_stuck=True)
                 while (write := self.machine.last_write()) is not None:
                     self._start(write)

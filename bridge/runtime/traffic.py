@@ -14,13 +14,13 @@ from bridge.kafka.lane import RETRY_S, Settlement
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import headers_bytes
 from bridge.kafka.record import Instant, Record
-from bridge.kafka.shipment import Shipment
+from bridge.kafka.shipment import Joint, Settleable, Share, Shipment
 from bridge.mqtt.ack_ledger import Receipt
 from bridge.mqtt.events import Received
 from bridge.mqtt.session import Session
 from bridge.observe.counters import Status
-from bridge.pipeline.flow import Flow
-from bridge.pipeline.verdict import Duplicate
+from bridge.pipeline.flow import Flow, Outcome
+from bridge.pipeline.verdict import Duplicate, Several
 from bridge.runtime.accounts import Accounts, Books, Journal
 from bridge.runtime.clock import Clock, Timer
 from bridge.runtime.fault_points import reach
@@ -129,7 +129,7 @@ class Traffic:
             first = received.packets[receipts.index(None)]
             self._books.log.emit("mqtt_qos0_received", mqtt_topic=first.topic)
         outcomes = self._flow.process(received.packets, now)
-        records, receipts = self._set_duplicates_apart(outcomes, receipts)
+        records, owed = self._sort(outcomes, receipts)
         self._fit_dead_letters(records)
         self._narrator.tell_dead_letters(records)
         self._books.active.note(
@@ -137,7 +137,7 @@ class Traffic:
         )
         if not len(self._outbox):
             self.last_progress_s = now.monotonic_s
-        self.carry(self._spooling.divide(records, receipts, now.monotonic_s))
+        self.carry(self._spooling.divide(records, owed, now.monotonic_s))
         self.serve()
         self._acknowledge(now.monotonic_s)
         self._schedule()
@@ -215,18 +215,21 @@ class Traffic:
             + self._duplicates.count_joined()
         )
 
-    def _set_duplicates_apart(
-        self, outcomes: list[Record | Duplicate], receipts: list[Receipt | None]
-    ) -> tuple[list[Record], list[Receipt | None]]:
+    def _sort(
+        self, outcomes: list[Outcome], receipts: list[Receipt | None]
+    ) -> tuple[list[Record], Sequence[Settleable | None]]:
         """Settle what is known already, or let it wait with what is under way; keep the rest."""
-        if Duplicate not in set(map(type, outcomes)):
+        if set(map(type, outcomes)) == {Record}:
             return cast("list[Record]", outcomes), receipts
         records: list[Record] = []
-        kept: list[Receipt | None] = []
+        kept: list[Settleable | None] = []
         for outcome, receipt in zip(outcomes, receipts, strict=True):
             if isinstance(outcome, Record):
                 records.append(outcome)
                 kept.append(receipt)
+            elif isinstance(outcome, Several):
+                records += outcome.records
+                kept += _shares(outcome, receipt)
             elif receipt is None:
                 self._books.counters.messages[Status.DUPLICATE] += 1
             elif outcome.is_under_way:
@@ -429,6 +432,15 @@ class Traffic:
         if self._poll_timer is not None:
             self._poll_timer.cancel()
             self._poll_timer = None
+
+
+def _shares(several: Several, receipt: Receipt | None) -> list[Settleable | None]:
+    """Divide a receipt among the records of one packet; the first stands for it in the books."""
+    count = len(several.records)
+    if receipt is None:
+        return [None] * count
+    joint = Joint(receipt, count)
+    return [Share(joint, is_promised=not position) for position in range(count)]
 
 
 def _payload_bytes(received: Received) -> int:

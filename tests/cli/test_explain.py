@@ -153,3 +153,89 @@ def test_a_question_that_makes_no_sense_is_a_usage_error(
 
     assert code == ExitCode.USAGE
     assert complaint in capsys.readouterr().err
+
+
+def explained(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, *options: str
+) -> list[str]:
+    """Return the lines of layers 3 and 4, and how it ends."""
+    arguments = ["--config", config, "--mqtt-topic", TOPIC, *options]
+    assert main(["explain", *arguments, payload(tmp_path, content)]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    return [line for line in lines if line.startswith(("semantic", "business", "outcome"))]
+
+
+def test_layers_3_and_4_name_rule_value_and_bound_and_let_the_message_pass(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = tmp_path / "devices.toml"
+    registry.write_text("[device.dev-0001]\nlocation = 'hall-3'\nenabled = false\n")
+    content = good(
+        metrics={"temperature": 200, "humidity": "wet"},
+        metadata={"location": "hall-4", "firmware_version": "1.4.2"},
+    )
+    options = ["--set", f"registry.file={registry}", "--set", "validation.units.temperature=Cel"]
+    options += ["--set", 'validation.firmware_recalled=["<1.5"]']
+
+    lines = explained(config, tmp_path, capsys, content, *options)
+
+    assert [
+        (
+            "semantic     flagged: out_of_range: metrics.temperature is 200 Cel, above 150 Cel,"
+            " the highest allowed (validation.ranges)"
+        ),
+        (
+            'semantic     flagged: out_of_range: metrics.humidity is "wet", expected a number'
+            " from 0 to 100 (validation.ranges)"
+        ),
+        'business     flagged: device_disabled: device "dev-0001" is disabled in the registry',
+        (
+            'business     flagged: location_unexpected: metadata.location is "hall-4", the registry'
+            ' expects "hall-3"'
+        ),
+        (
+            'business     flagged: firmware_recalled: metadata.firmware_version is "1.4.2",'
+            ' recalled by "<1.5" (validation.firmware_recalled)'
+        ),
+        "outcome      telemetry record",
+    ] == lines
+
+
+@pytest.mark.parametrize(
+    ("options", "business"),
+    [
+        ([], "off: the configuration has no [registry]"),
+        (
+            ["--set", "registry.kafka_topic=device-registry"],
+            'not judged: the registry is in Kafka topic "device-registry"',
+        ),
+    ],
+    ids=["no registry", "registry in Kafka"],
+)
+def test_layer_4_says_why_it_judges_nothing(
+    config: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    options: list[str],
+    business: str,
+) -> None:
+    lines = explained(config, tmp_path, capsys, good(), *options)
+
+    assert [
+        "semantic     ok",
+        f"business     {business}",
+        "outcome      telemetry record",
+    ] == lines
+
+
+def test_layers_behind_the_one_that_rejected_are_not_reached(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = explained(config, tmp_path, capsys, b"")
+
+    assert [
+        "semantic     not reached",
+        "business     not reached",
+        "outcome      dead letter",
+    ] == lines

@@ -47,7 +47,7 @@ def test_a_deleted_topic_is_gone_and_none_is_made_by_asking(
     kafka.client.delete_topic(topic)
 
     with pytest.raises(KafkaException):
-        kafka.client.consume_all(topic)
+        kafka.client.consume_all(topic, deadline_s=1.0)
     assert topic not in kafka.client.topic_names()
 
 

@@ -6,7 +6,7 @@ from bridge.config.sections import Route, ValidationSection
 from bridge.fleet.dedup_window import DedupWindow
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.record import Record
-from bridge.pipeline.flow import SECOND_READING, Flow, Stages
+from bridge.pipeline.flow import SECOND_READING, Flow, Outcome, Stages
 from bridge.pipeline.verdict import Duplicate
 from tests.pipeline.given import PAYLOAD, RECEIVED, Packet, message
 
@@ -24,7 +24,7 @@ def knowing(stages: Stages | None = None) -> tuple[Flow, Duplicates]:
     return flow, duplicates
 
 
-def confirm(duplicates: Duplicates, *outcomes: Record | Duplicate) -> None:
+def confirm(duplicates: Duplicates, *outcomes: Outcome) -> None:
     duplicates.confirm([each.dedup_key for each in outcomes if isinstance(each, Record)])
 
 

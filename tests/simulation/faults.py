@@ -82,10 +82,10 @@ def crash_as_rows_leave(world: "World") -> None:
 
     def watch() -> None:
         process = world.process
-        if process is not None and world.chance.random() < 0.4:
-            if process.spooling.machine.removals_due:
-                world.note("bridge crashed as rows left")
-                crashes.pop()()
+        is_moment = process is not None and world.chance.random() < 0.4
+        if is_moment and process is not None and process.spooling.machine.removals_due:
+            world.note("bridge crashed as rows left")
+            crashes.pop()()
         if crashes:
             world.later(0.2, watch)
 

@@ -6,6 +6,7 @@ a reconnect, and calls `_on_publish` once for each PUBACK. The oracle of the fau
 the ledger: what stands in `acknowledged` was taken over by the MQTT broker, and the bridge owes it.
 """
 
+import abc
 import itertools
 import json
 import secrets
@@ -73,74 +74,53 @@ def telemetry(
     return DeviceMessage(topic=topic, payload=json.dumps(body).encode())
 
 
-def fleet(devices: int, messages: int | None = None) -> Iterator[DeviceMessage]:
-    """Yield telemetry of `device-0` and on in turn; without a number for ever."""
-    numbers = itertools.count() if messages is None else range(messages)
-    for number in numbers:
-        yield telemetry(f"device-{number % devices}", number // devices)
+def fleet(
+    devices: int, messages: int | None = None, *, first: int = 0, prefix: str = "device"
+) -> Iterator[DeviceMessage]:
+    """Yield telemetry of `device-0` and on in turn; without a number of messages for ever.
+
+    `first` is where a fleet goes on that has spoken before.
+    """
+    for number in itertools.islice(itertools.count(first), messages):
+        yield telemetry(f"{prefix}-{number % devices}", number // devices)
 
 
-class DevicePublisher:
+class Publisher(abc.ABC):
     """One MQTT 5 connection that publishes with a bounded window and keeps a ledger.
 
     `publish` blocks until all is answered; `start` ... `wait` or `stop` runs beside the test, and
     goes on through outages of the MQTT broker.
     """
 
-    def __init__(
-        self,
-        port: int,
-        *,
-        host: str = "127.0.0.1",
-        client_id: str | None = None,
-        window: int = 100,
-        username: str | None = None,
-        password: str | None = None,
-        ca_file: str | None = None,
-        cert_file: str | None = None,
-        key_file: str | None = None,
-    ) -> None:
+    def __init__(self, window: int) -> None:
         self.ledger = Ledger()
-        self._address = (host, port)
         self._window = window
-        self._answers: deque[tuple[int, int]] = deque()
         self._in_flight: dict[int, DeviceMessage] = {}
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._no_more = threading.Event()
         self._give_up = threading.Event()
-        self._refusal: str | None = None
         self._is_accepted = False
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id or f"device-{secrets.token_hex(6)}",
-            protocol=paho.MQTTv5,
-        )
-        self._client.max_inflight_messages_set(window)
-        self._client.on_publish = self._on_publish
-        self._client.on_connect = self._on_connect
-        self._client.on_disconnect = self._on_disconnect
-        if username is not None:
-            self._client.username_pw_set(username, password)
-        if ca_file is not None:
-            self._client.tls_set(ca_file, certfile=cert_file, keyfile=key_file)
 
+    @abc.abstractmethod
     def connect(self) -> None:
         """Open the connection and wait for its CONNACK.
 
         Raises:
             ConnectionRefusedError: the MQTT broker said no.
         """
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = _SESSION_EXPIRY_S
-        self._client.connect(*self._address, keepalive=30, properties=properties)
-        ends_at = time.monotonic() + _CONNECT_DEADLINE_S
-        while not self._is_accepted:
-            self._client.loop(0.05)
-            if self._refusal is not None:
-                raise ConnectionRefusedError(self._refusal)
-            if time.monotonic() >= ends_at:
-                raise TimeoutError(f"no CONNACK within {_CONNECT_DEADLINE_S} s")
+
+    @abc.abstractmethod
+    def disconnect(self) -> None:
+        """End the connection."""
+
+    @abc.abstractmethod
+    def _send(self, message: DeviceMessage) -> None:
+        """Publish one message: it is in the ledger and in flight."""
+
+    @abc.abstractmethod
+    def _turn(self, timeout_s: float) -> None:
+        """Read and write once; reconnect when the connection is lost."""
 
     def publish(self, messages: Iterable[DeviceMessage], *, timeout_s: float = 60.0) -> Ledger:
         """Publish all of them and wait until the MQTT broker has answered every one."""
@@ -189,8 +169,7 @@ class DevicePublisher:
             self._give_up.set()
             self._thread.join()
             self._thread = None
-        self._client.disconnect()
-        self._client.loop(0.0)
+        self.disconnect()
 
     def _run(self, messages: Iterator[DeviceMessage], rate_per_s: float | None) -> None:
         try:
@@ -218,6 +197,75 @@ class DevicePublisher:
             if is_exhausted and not self._in_flight:
                 return
             self._turn(0.002 if rate_per_s else 0.05)
+
+    def _answered(self, packet_id: int, reason_code: int) -> None:
+        """Write an answer of the MQTT broker into the ledger."""
+        message = self._in_flight.pop(packet_id, None)
+        if message is None:
+            return  # QoS 0: paho calls back once it is written.
+        if reason_code >= _ERROR_FIRST:
+            self.ledger.refused.append((message, reason_code))
+        elif reason_code == _NO_MATCHING_SUBSCRIBERS:
+            self.ledger.unmatched.append(message)
+        else:
+            self.ledger.acknowledged.append(message)
+
+
+class DevicePublisher(Publisher):
+    """A device by paho, the client that the field has: some 2,500 messages a second."""
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        client_id: str | None = None,
+        window: int = 100,
+        username: str | None = None,
+        password: str | None = None,
+        ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+    ) -> None:
+        super().__init__(window)
+        self._address = (host, port)
+        self._answers: deque[tuple[int, int]] = deque()
+        self._refusal: str | None = None
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id or f"device-{secrets.token_hex(6)}",
+            protocol=paho.MQTTv5,
+        )
+        self._client.max_inflight_messages_set(window)
+        self._client.on_publish = self._on_publish
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        if username is not None:
+            self._client.username_pw_set(username, password)
+        if ca_file is not None:
+            self._client.tls_set(ca_file, certfile=cert_file, keyfile=key_file)
+
+    def connect(self) -> None:
+        """Open the connection and wait for its CONNACK.
+
+        Raises:
+            ConnectionRefusedError: the MQTT broker said no.
+        """
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = _SESSION_EXPIRY_S
+        self._client.connect(*self._address, keepalive=30, properties=properties)
+        ends_at = time.monotonic() + _CONNECT_DEADLINE_S
+        while not self._is_accepted:
+            self._client.loop(0.05)
+            if self._refusal is not None:
+                raise ConnectionRefusedError(self._refusal)
+            if time.monotonic() >= ends_at:
+                raise TimeoutError(f"no CONNACK within {_CONNECT_DEADLINE_S} s")
+
+    def disconnect(self) -> None:
+        """DISCONNECT; the session is kept."""
+        self._client.disconnect()
+        self._client.loop(0.0)
 
     def _turn(self, timeout_s: float) -> None:
         """Read and write once; reconnect when the connection is lost."""
@@ -247,16 +295,7 @@ class DevicePublisher:
 
     def _take_answers(self) -> None:
         while self._answers:
-            packet_id, reason_code = self._answers.popleft()
-            message = self._in_flight.pop(packet_id, None)
-            if message is None:
-                continue  # QoS 0: paho calls back once it is written.
-            if reason_code >= _ERROR_FIRST:
-                self.ledger.refused.append((message, reason_code))
-            elif reason_code == _NO_MATCHING_SUBSCRIBERS:
-                self.ledger.unmatched.append(message)
-            else:
-                self.ledger.acknowledged.append(message)
+            self._answered(*self._answers.popleft())
 
     def _on_publish(
         self,

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import msgspec
@@ -30,6 +30,7 @@ _PASSING = frozenset(
         KafkaError._TRANSPORT,  # noqa: SLF001  the library's own public name
         KafkaError._TIMED_OUT,  # noqa: SLF001
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
     }
 )
 
@@ -94,15 +95,18 @@ class KafkaClient:
         partitions: int = 1,
         config: Mapping[str, str] | None = None,
         replication_factor: int = 1,
+        assignment: Sequence[Sequence[int]] = (),
     ) -> str:
-        """Create a topic, wait until every partition has a leader, and return its name."""
+        """Create a topic, wait until every partition has a leader, and return its name.
+
+        `assignment` names the brokers of each partition, and then says how many there are.
+        """
         admin = self.admin()
-        topic = NewTopic(
-            name,
-            num_partitions=partitions,
-            replication_factor=replication_factor,
-            config=dict(config or {}),
-        )
+        shape: dict[str, Any] = {"replication_factor": replication_factor}
+        if assignment:
+            partitions = len(assignment)
+            shape = {"replica_assignment": [list(each) for each in assignment]}
+        topic = NewTopic(name, num_partitions=partitions, config=dict(config or {}), **shape)
         created = admin.create_topics([topic], request_timeout=_REQUEST_TIMEOUT_S)
         created[name].result(_REQUEST_TIMEOUT_S)
         eventually(
@@ -204,6 +208,19 @@ class KafkaClient:
             assert not (refused and is_over), f"produce to {topic}: {left} left, {refused}"
             owed = [value for value, _ in refused]
 
+    def consumer(self) -> Consumer:
+        """Return a new consumer that is to be assigned its partitions and commits nothing."""
+        return Consumer(
+            {
+                **self._properties(),
+                "group.id": f"harness-{secrets.token_hex(8)}",  # Asked for, never joined.
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 20,
+                "fetch.error.backoff.ms": 20,
+            }
+        )
+
     def consume_all(
         self, topic: str, *, until: Until = None, deadline_s: float = 60.0
     ) -> list[ConsumedRecord]:
@@ -216,18 +233,29 @@ class KafkaClient:
         Raises:
             NeverHappenedError: the deadline passed first.
         """
-        consumer = Consumer(
-            {
-                **self._properties(),
-                "group.id": f"harness-{secrets.token_hex(8)}",  # Asked for, never joined.
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 20,
-                "fetch.error.backoff.ms": 20,
-            }
-        )
+        consumer = self.consumer()
         try:
             return _read(consumer, topic, until, deadline_s)
+        finally:
+            consumer.close()
+
+    def stream(self, topic: str, *, deadline_s: float = 600.0) -> Iterator[ConsumedRecord]:
+        """Give what the topic holds now, one by one: for topics that are too large to keep.
+
+        Raises:
+            NeverHappenedError: the deadline passed first.
+        """
+        consumer = self.consumer()
+        ends_at = time.monotonic() + deadline_s
+        try:
+            marks = _watermarks(consumer, topic, deadline_s=deadline_s)
+            consumer.assign([TopicPartition(topic, n, low) for n, (low, _) in marks.items()])
+            while not _is_done(consumer, topic, marks, (), None):
+                if time.monotonic() >= ends_at:
+                    raise NeverHappenedError(f"{topic}: not read to its end in {deadline_s} s")
+                for message in consumer.consume(_CONSUME_BATCH, timeout=0.2):
+                    if message.error() is None:
+                        yield _record(message)
         finally:
             consumer.close()
 

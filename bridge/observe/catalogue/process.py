@@ -64,9 +64,9 @@ EVENTS: tuple[Event, ...] = (
     event(
         "message_dead_lettered",
         Level.WARNING,
-        "dlq_id reason layer detail device_id mqtt_topic kafka_topic",
+        "dlq_id reason layer detail device_id mqtt_topic kafka_topic copy",
         "A message could not become telemetry and is in the dead letter topic, byte for byte;"
-        " `dlq_id` is the header `dlq.id` there.",
+        " `dlq_id` is the header `dlq.id` there. With `copy` it is telemetry too, flagged.",
         "Mend the device or the route; `detail` says what was wrong.",
         repeats_by="reason",
     ),

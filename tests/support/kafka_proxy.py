@@ -1,0 +1,263 @@
+"""A proxy in front of a whole Kafka cluster, whatever addresses its brokers advertise.
+
+Theory of operation. A client asks any broker for the addresses of all (Metadata, FindCoordinator)
+and then connects to those. So the answers are rewritten: each broker gets a proxy of its own, and
+the client is told its port instead. Nothing else of the protocol is read but the frames around it,
+and which request an answer belongs to. That takes a plaintext link: behind TLS there is nothing to
+rewrite.
+"""
+
+import struct
+import threading
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from tests.support.tcp_proxy import HOST, Levers, TcpProxy
+
+PRODUCE: Final = 0
+METADATA: Final = 3
+FIND_COORDINATOR: Final = 10
+_METADATA_FLEXIBLE: Final = 9
+_FIND_COORDINATOR_FLEXIBLE: Final = 3
+_REQUEST: Final = struct.Struct(">ihhi")
+_ANSWER: Final = struct.Struct(">ii")
+_SIZE: Final = struct.Struct(">i")
+_LENGTH: Final = struct.Struct(">h")
+
+Translate: TypeAlias = Callable[[str, int], tuple[str, int]]
+
+
+class KafkaProxy:
+    """Every link to the cluster, under one set of levers; clients take `bootstrap`."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.levers = Levers()
+        self.withholds_delivery_reports = False
+        """Answers to Produce are lost, all others pass: Kafka is up, and confirms nothing."""
+        self.withheld = 0
+        """How many of them were lost so far."""
+        self._bootstrap = [_split(address) for address in bootstrap.split(",")]
+        self._proxies: dict[tuple[str, int], TcpProxy] = {}
+        self._lock = threading.Lock()
+        self._is_refusing = False
+
+    @property
+    def bootstrap(self) -> str:
+        """Return what to put into `kafka.bootstrap_servers`."""
+        return ",".join(f"{HOST}:{self._lead_to(*each)[1]}" for each in self._bootstrap)
+
+    def start(self) -> "KafkaProxy":
+        """Listen for each bootstrap server; returns itself."""
+        for each in self._bootstrap:
+            self._lead_to(*each)
+        return self
+
+    def close(self) -> None:
+        """Reset every link and end."""
+        for proxy in self._all():
+            proxy.close()
+
+    # ------------------------------------------------------------------ levers
+
+    def cut(self) -> int:
+        """Reset every link; return how many there were."""
+        return sum(proxy.cut() for proxy in self._all())
+
+    def refuse(self) -> None:
+        """Take no new connections."""
+        self._is_refusing = True
+        for proxy in self._all():
+            proxy.refuse()
+
+    def swallow(self) -> None:
+        """Lose every byte silently, in both directions; the sockets stay open."""
+        self.levers.swallows_to_server = self.levers.swallows_to_client = True
+
+    def heal(self) -> None:
+        """Undo every lever."""
+        self.withholds_delivery_reports = self._is_refusing = False
+        for proxy in self._all():
+            proxy.heal()
+
+    @property
+    def open_links(self) -> int:
+        """Count the connections that are open."""
+        return sum(proxy.open_links for proxy in self._all())
+
+    # ------------------------------------------------------------------ brokers
+
+    def _all(self) -> list[TcpProxy]:
+        with self._lock:
+            return list(self._proxies.values())
+
+    def _lead_to(self, host: str, port: int) -> tuple[str, int]:
+        """Return the address that leads to this broker; called on the threads of the proxies."""
+        with self._lock:
+            proxy = self._proxies.get((host, port))
+            if proxy is None:
+                proxy = TcpProxy((host, port), levers=self.levers, make_filter=self._make_filter)
+                proxy.start()
+                if self._is_refusing:
+                    proxy.refuse()
+                self._proxies[host, port] = proxy
+        return HOST, proxy.port
+
+    def _make_filter(self) -> "_Frames":
+        return _Frames(self)
+
+    def translate(self, host: str, port: int) -> tuple[str, int]:
+        """Return the proxy's address for a broker's."""
+        return self._lead_to(host, port)
+
+
+class _Frames:
+    """One connection: requests are noted, their answers rewritten, withheld or passed on."""
+
+    def __init__(self, owner: KafkaProxy) -> None:
+        self._owner = owner
+        self._asked: dict[int, tuple[int, int]] = {}
+        self._requests = b""
+        self._answers = b""
+
+    def to_server(self, data: bytes) -> bytes:
+        """Note which request has which number."""
+        frames, self._requests = _take_frames(self._requests + data)
+        for frame in frames:
+            _, api, version, number = _REQUEST.unpack_from(frame)
+            self._asked[number] = (api, version)
+        return b"".join(frames)
+
+    def to_client(self, data: bytes) -> bytes:
+        """Do to each answer what is to be done to its kind."""
+        frames, self._answers = _take_frames(self._answers + data)
+        return b"".join(self._answer(frame) for frame in frames)
+
+    def _answer(self, frame: bytes) -> bytes:
+        _, number = _ANSWER.unpack_from(frame)
+        api, version = self._asked.pop(number, (-1, 0))
+        if api == PRODUCE and self._owner.withholds_delivery_reports:
+            self._owner.withheld += 1
+            return b""
+        if api == METADATA:
+            return rewrite_metadata(frame, version, self._owner.translate)
+        if api == FIND_COORDINATOR and version < _FIND_COORDINATOR_FLEXIBLE:
+            return rewrite_coordinator(frame, version, self._owner.translate)
+        return frame
+
+
+def rewrite_metadata(frame: bytes, version: int, translate: Translate) -> bytes:
+    """Translate the address of each broker in a Metadata answer; the rest stays byte for byte."""
+    is_flexible = version >= _METADATA_FLEXIBLE
+    at = _ANSWER.size + is_flexible + (4 if version >= 3 else 0)
+    head = frame[:at]
+    if is_flexible:
+        brokers, at = _read_uvarint(frame, at)
+        head += _uvarint(brokers)
+        brokers -= 1
+    else:
+        (brokers,) = _SIZE.unpack_from(frame, at)
+        at += _SIZE.size
+        head += _SIZE.pack(brokers)
+    parts = [head]
+    for _ in range(brokers):
+        part, at = _rewrite_broker(frame, at, translate, is_flexible=is_flexible)
+        parts.append(part)
+        start = at
+        if version >= 1:
+            at = _skip_text(frame, at, is_flexible=is_flexible)
+        if is_flexible:
+            at = _skip_tags(frame, at)
+        parts.append(frame[start:at])
+    return _with_size(b"".join(parts) + frame[at:])
+
+
+def rewrite_coordinator(frame: bytes, version: int, translate: Translate) -> bytes:
+    """Translate the address in a FindCoordinator answer."""
+    at = _ANSWER.size + (4 if version >= 1 else 0)
+    (error,) = _LENGTH.unpack_from(frame, at)
+    at += _LENGTH.size
+    if version >= 1:
+        at = _skip_text(frame, at, is_flexible=False)
+    if error:
+        return frame
+    part, end = _rewrite_broker(frame, at, translate, is_flexible=False)
+    return _with_size(frame[:at] + part + frame[end:])
+
+
+def _rewrite_broker(
+    frame: bytes, at: int, translate: Translate, *, is_flexible: bool
+) -> tuple[bytes, int]:
+    """Rewrite node id, host and port, which stand together everywhere."""
+    node = frame[at : at + 4]
+    at += 4
+    if is_flexible:
+        length, at = _read_uvarint(frame, at)
+        length -= 1
+    else:
+        (length,) = _LENGTH.unpack_from(frame, at)
+        at += _LENGTH.size
+    host = frame[at : at + length].decode()
+    at += length
+    (port,) = _SIZE.unpack_from(frame, at)
+    host, port = translate(host, port)
+    size = _uvarint(len(host) + 1) if is_flexible else _LENGTH.pack(len(host))
+    return node + size + host.encode() + _SIZE.pack(port), at + _SIZE.size
+
+
+def _take_frames(data: bytes) -> tuple[list[bytes], bytes]:
+    frames: list[bytes] = []
+    at = 0
+    while len(data) - at >= _SIZE.size:
+        (size,) = _SIZE.unpack_from(data, at)
+        end = at + _SIZE.size + size
+        if end > len(data):
+            break
+        frames.append(data[at:end])
+        at = end
+    return frames, data[at:]
+
+
+def _with_size(frame: bytes) -> bytes:
+    return _SIZE.pack(len(frame) - _SIZE.size) + frame[_SIZE.size :]
+
+
+def _read_uvarint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+
+
+def _uvarint(value: int) -> bytes:
+    written = bytearray()
+    while value >= 0x80:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)
+
+
+def _skip_text(data: bytes, at: int, *, is_flexible: bool) -> int:
+    if is_flexible:
+        length, at = _read_uvarint(data, at)
+        return at + max(0, length - 1)
+    (length,) = _LENGTH.unpack_from(data, at)
+    return at + _LENGTH.size + max(0, int(length))
+
+
+def _skip_tags(data: bytes, at: int) -> int:
+    tags, at = _read_uvarint(data, at)
+    for _ in range(tags):
+        _, at = _read_uvarint(data, at)
+        size, at = _read_uvarint(data, at)
+        at += size
+    return at
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.strip().rpartition(":")
+    return host.strip("[]"), int(port)
