@@ -60,7 +60,7 @@ class KafkaWatch:
                 error, topic_errors = await loop.run_in_executor(self._thread, self._ask)
                 self._learn(error, topic_errors)
             else:
-                self._learn(None, {})
+                self._learn(None, {}, confirmed_s)
             is_well = self.answers and not self.topic_errors
             self._is_doubted.clear()
             with contextlib.suppress(TimeoutError):
@@ -90,11 +90,14 @@ class KafkaWatch:
                 self._partitions[kafka_topic] = answer.partitions
         return None, topic_errors
 
-    def _learn(self, error: str | None, topic_errors: dict[str, str]) -> None:
+    def _learn(
+        self, error: str | None, topic_errors: dict[str, str], answered_s: float | None = None
+    ) -> None:
+        answered_s = clock.monotonic_s() if answered_s is None else answered_s
         before = (self.answers, self.topic_errors)
         self.answers = error is None
         if self.answers:
-            self.answered_s = clock.monotonic_s()
+            self.answered_s = answered_s
         self.error = error or ""
         self.topic_errors = topic_errors
         # The first answer is always news: a Kafka that was never there is to be told as well.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from bridge.errors import ConfigError
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.rows import key_of
 from bridge.observe.counters import Counters
@@ -13,7 +14,7 @@ from bridge.runtime.clock import Clock
 from bridge.runtime.spool_disk import SpoolDisk
 from bridge.runtime.spooling import Spooling
 from bridge.spool.row import Scanned
-from bridge.spool.store import FILE_NAME, Store
+from bridge.spool.store import FILE_NAME, SpoolFailedError, Store
 
 _RECALL_KEYS = 10_000
 
@@ -26,6 +27,7 @@ class Opened(msgspec.Struct, frozen=True):
     set_aside: Path | None
     corruption: str
     was_clean: bool
+    lost: str
 
 
 def is_spool_wanted(directory: Path, bytes_max: int) -> bool:
@@ -58,12 +60,18 @@ async def open_spool(  # noqa: PLR0913  whom its rows concern
             store.set_aside,
             store.corruption,
             store.was_clean,
+            store.lost,
         )
 
-    opened = await disk.open(take)
+    try:
+        opened = await disk.open(take)
+    except SpoolFailedError as error:
+        raise ConfigError([str(error)]) from error
     counters.spooled_at_start = spooling.spooled
     if opened.set_aside is not None:
         log.emit("spool_set_aside", path=str(opened.set_aside), error=opened.corruption)
+    if opened.lost:
+        log.emit("spool_lost", directory=str(disk.directory), error=opened.lost)
     log.emit(
         "spool_opened",
         directory=str(disk.directory),

@@ -18,7 +18,7 @@ from bridge.observe.outage_budget import News, OutageBudget, Seen
 from bridge.observe.spool_facts import SpoolState
 from bridge.observe.status import Flow, StatusInputs
 from bridge.runtime import clock
-from bridge.runtime.kafka_watch import ASK_EVERY_S, ASK_TIMEOUT_S, KafkaWatch
+from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.narrator import Narrator
 from bridge.runtime.spool_narrator import SpoolNarrator
 from bridge.runtime.spooling import Spooling
@@ -26,9 +26,6 @@ from bridge.runtime.traffic import Traffic
 
 UNWILLING_S: Final = 10.0
 """Kafka answers, but has confirmed nothing for so long: too few replicas, or no leader."""
-UNANSWERED_S: Final = ASK_EVERY_S + ASK_TIMEOUT_S
-"""A cluster that is there has answered within this time."""
-
 _WAITS: Final = {
     KafkaState.KAFKA_AWAY: WaitsFor.KAFKA_AWAY,
     KafkaState.KAFKA_REFUSES: WaitsFor.KAFKA_REFUSES,
@@ -194,8 +191,8 @@ class Vitals:
             return KafkaState.KAFKA_AWAY
         machine = self._spooling.machine
         is_barred = bool(machine.silent_topics or machine.stuck_topics)
-        if is_barred and now - self._watch.answered_s > UNANSWERED_S:
-            return KafkaState.KAFKA_AWAY  # The watch is still waiting for an answer.
+        if is_barred and self._watch.answered_s <= (self._traffic.last_confirmed_s or 0.0):
+            return KafkaState.KAFKA_AWAY  # It has answered nothing since it confirmed nothing.
         if self._refused() or is_barred or self._idle_s(now) > UNWILLING_S:
             return KafkaState.KAFKA_REFUSES
         return KafkaState.ANSWERS

@@ -4,6 +4,7 @@ A format is never changed, only followed by the next one: `prepare` reads every 
 `judge` refuses a newer one before a byte of it is touched.
 """
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -70,6 +71,7 @@ def prepare(database: sqlite3.Connection, client_id: str, *, topic_shift: int) -
             for statement in (_META, *_TABLES):
                 database.execute(statement)
             database.execute("INSERT INTO meta VALUES ('client_id', ?)", (client_id,))
+        database.execute("REPLACE INTO meta VALUES ('name', ?)", (os.urandom(8).hex(),))
         database.execute("REPLACE INTO meta VALUES ('format', ?)", (str(FORMAT),))
         database.execute("COMMIT")
     except BaseException:
@@ -99,6 +101,11 @@ def mark_in_use(database: sqlite3.Connection) -> tuple[int, int] | None:
     if "clean_rows" not in meta or "clean_bytes" not in meta:
         return None
     return int(meta["clean_rows"]), int(meta["clean_bytes"])
+
+
+def name_of(database: sqlite3.Connection) -> str:
+    """Tell the name of this very database; a spool of before names were given has none."""
+    return _meta(database).get("name", "")
 
 
 def mark_clean(database: sqlite3.Connection, rows: int, live_bytes: int) -> None:

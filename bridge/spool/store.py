@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.errors import BridgeError, ConfigError
-from bridge.spool import schema
+from bridge.spool import mark, schema
 from bridge.spool.lock import lock
 from bridge.spool.row import Row, Scanned, Writable
 
@@ -65,7 +65,10 @@ class Store:
         self.corruption = ""
         self.was_clean = True
         """The owner before had closed it, or there was none."""
+        self.lost = ""
+        """Why rows that should be there are not, as far as that can be known."""
         self.path = directory / FILE_NAME
+        self._directory = directory
         self._bytes_max = bytes_max
         self._lock = lock(directory)
         try:
@@ -74,10 +77,32 @@ class Store:
                 self._database.execute("SELECT name, id FROM topic")
             )
             self._next = {name: self._first_free(number) for name, number in self._topics.items()}
+            self._name = schema.name_of(self._database)
+            self._look_for_what_is_lost()
+            self._identity = self._identity_now()
             _sync_directory(directory)
         except BaseException:
             os.close(self._lock)
             raise
+
+    def _look_for_what_is_lost(self) -> None:
+        holder = mark.holds(self._directory)
+        if holder is not None and self.set_aside is None:
+            if holder != self._name:
+                self.lost = "the file is another one than before"
+            elif not self.live_rows:
+                self.lost = "the file is there, but its rows are not"
+        if self.live_rows:
+            mark.note_holds(self._directory, self._name)
+        else:
+            mark.note_empty(self._directory)
+
+    def _identity_now(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _open_or_set_aside(self, client_id: str) -> sqlite3.Connection:
         try:
@@ -91,6 +116,8 @@ class Store:
 
     def _open(self, client_id: str) -> sqlite3.Connection:
         is_new = not self.path.exists()
+        if not is_new and not self.path.is_file():
+            raise ConfigError([f'spool "{self.path}" is no file: remove what is there'])
         # With a log beside it the file may only be the half of it.
         log = self.path.with_name(self.path.name + "-wal")
         has_log = log.exists() and log.stat().st_size > 0
@@ -105,7 +132,11 @@ class Store:
             schema.prepare(database, client_id, topic_shift=TOPIC_SHIFT)
             totals = schema.mark_in_use(database)
             self.was_clean = totals is not None or is_new
-            self.live_rows, self.live_bytes = totals or self._check_and_count(database)
+            # Without rows there is nothing to lose, and nothing that a look at every page tells.
+            is_empty = totals == (0, 0)
+            self.live_rows, self.live_bytes = (
+                (0, 0) if is_empty else self._check_and_count(database)
+            )
         except BaseException:
             database.close()
             raise
@@ -113,7 +144,7 @@ class Store:
 
     @staticmethod
     def _check_and_count(database: sqlite3.Connection) -> tuple[int, int]:
-        """Look at every page after an unclean end; a clean one left its totals instead."""
+        """Look at every page, and count."""
         (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
@@ -161,10 +192,20 @@ class Store:
             database.execute("BEGIN IMMEDIATE")
             sequences = self._insert(rows, topics, following)
             gone_rows, gone_bytes = self._remove(removed)
+            before, after = self.live_rows, self.live_rows + len(rows) - gone_rows
+            if before and not after:
+                mark.note_empty(self._directory)
             database.execute("COMMIT")
+            if after and not before:
+                mark.note_holds(self._directory, self._name)
         except sqlite3.Error as error:
             _roll_back(database)
             raise SpoolFailedError(f'spool "{self.path}" cannot be written: {error}') from error
+        if self._identity_now() != self._identity:
+            raise SpoolFailedError(
+                f'spool "{self.path}" was removed or replaced while it is in use: restart the'
+                " bridge, which begins a new one"
+            )
         self._topics, self._next = topics, following
         self.live_rows += len(rows) - gone_rows
         self.live_bytes += added - gone_bytes

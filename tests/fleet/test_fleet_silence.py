@@ -97,3 +97,15 @@ def test_a_fleet_that_was_not_looked_at_for_long_is_still_one_silence() -> None:
     facts = [fact for _, fact in pass_by(found, 5_000, 5_010)]
 
     assert [FleetSilence(1_000, 1.0, facts[0].since_ago_s)] == facts  # type: ignore[union-attr]
+
+
+def test_a_group_waits_an_interval_at_most_for_those_that_may_be_quiet_for_hours() -> None:
+    hourly, each_minute = fleet(30), [b"other--%d" % number for number in range(25)]
+    found = silence(lambda device: 3_600.0 if device in hourly else 60.0, fleet_min=50)
+    found.heard(hourly, 0.0)
+    found.heard(each_minute, 7_300.0)
+
+    told = pass_by(found, 7_300, 7_600)
+
+    assert ["DeviceSilent"] * 25 == names(fact for _, fact in told)
+    assert {True} == {7_540 <= at_s <= 7_545 for at_s, _ in told}

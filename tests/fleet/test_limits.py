@@ -137,6 +137,19 @@ def test_a_clock_that_breaks_after_a_long_backlog_costs_a_minute_at_most() -> No
     assert [each for each in broken if each[0] >= DEBT_S + 2.0] == found[19:]
 
 
+def test_a_clock_that_caught_up_after_it_was_set_back_brings_tokens_again() -> None:
+    limits = Limits()
+    set_back = [(now_s, now_s - 3_600.0) for now_s, _ in stream(9.0, 3_600.0)]
+    caught_up = stream(9.0, 900.0, start_s=3_600.0)
+    backlog: list[Message] = [(4_500.0, at_s) for _, at_s in stream(9.0, 60.0, start_s=4_500.0)]
+    admitted([(0.0, 3_500.0)], limits)
+
+    before = admitted([*set_back, *caught_up], limits)
+
+    assert len(before) == len(set_back) + len(caught_up)
+    assert backlog == admitted(backlog, limits)
+
+
 def test_a_refused_message_moves_no_mark() -> None:
     limits = Limits()
     admitted([(0.0, 0.0)] * 20, limits)
@@ -368,6 +381,20 @@ def test_a_backlog_goes_on_where_it_was_when_its_device_is_pushed_out() -> None:
         limits.admit(b"other", TEN, None, 1.0)
 
     assert backlog == found
+
+
+@given(steps)
+def test_being_pushed_out_and_coming_back_at_once_changes_nothing(
+    given_steps: list[tuple[float, float | None, int]],
+) -> None:
+    messages = history([(0.0005 * after_s, ahead_s, n) for after_s, ahead_s, n in given_steps])
+    crowded = Limits(devices_max=1)
+    found = []
+    for message in messages:
+        found += admitted([message], crowded)
+        crowded.admit(b"other", TEN, None, message[0])
+
+    assert admitted(messages) == found
 
 
 def test_an_idle_device_that_was_pushed_out_has_lost_nothing() -> None:

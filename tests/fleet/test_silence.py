@@ -117,6 +117,18 @@ def test_a_device_that_speaks_more_rarely_than_before_is_told_a_few_times_and_th
     assert 5 == names(told).count("DeviceSilent") == names(told).count("DeviceRecovered")
 
 
+def test_a_device_that_is_to_speak_many_times_a_second_is_heard_again_at_once() -> None:
+    found = silence(lambda _: 0.1)
+    found.heard([DEVICE], 0.0)
+    sweep(found, 0.9)
+
+    facts = [*sweep(found, 2.1), *sweep(found, 3.6)]
+    facts += found.heard([DEVICE], 3.7)
+    facts += found.heard([DEVICE], 3.71)
+
+    assert ["DeviceSilent", "DeviceRecovered"] == names(facts)
+
+
 def test_what_the_bridge_could_not_hear_is_no_silence_but_is_told_as_time() -> None:
     found = silence()
     found.heard([DEVICE], 0.0)

@@ -57,6 +57,18 @@ def test_a_loud_device_is_found_among_a_hundred_thousand() -> None:
     assert len(sketch.counts) <= 4 * KEPT
 
 
+def test_the_loud_ones_are_not_cut_for_the_quiet_ones_and_what_was_cut_fades_too() -> None:
+    sketch = Sketch(now_s=0.0)
+    loud = [b"loud-%d" % number for number in range(KEPT)]
+
+    sketch.note([*(loud * 100), *crowd(4 * KEPT)], 0.0)
+
+    assert 1.0 == sketch.subtracted
+    assert dict.fromkeys(loud, 99) == sketch.counts
+    sketch.fade(FADE_S)
+    assert math.exp(-1) == pytest.approx(sketch.subtracted)
+
+
 @given(
     st.lists(
         st.tuples(st.floats(0.0, 60.0), st.integers(1, 2_000), st.integers(0, 40)), max_size=30

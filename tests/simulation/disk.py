@@ -157,6 +157,7 @@ class SimDisk:
         """How many rows each content has on disk."""
         self.directory = Path("simulated")
         self.was_clean = True
+        self.lost = ""
         self.set_aside: Path | None = None
         self.corruption = ""
         self._clock = clock

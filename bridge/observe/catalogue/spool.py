@@ -20,6 +20,14 @@ EVENTS: tuple[Event, ...] = (
         "Do not delete the file. Try `sqlite3 FILE .recover` on a copy, and look at the disk.",
     ),
     event(
+        "spool_lost",
+        Level.ERROR,
+        "directory error",
+        "The spool held acknowledged records when it was last used, and they are not there any"
+        " more: a file was removed, emptied or replaced. They are lost, unless somebody has it.",
+        "Find out who cleans this directory; put the old file back while the bridge is stopped.",
+    ),
+    event(
         "spool_topic_not_configured",
         Level.WARNING,
         "kafka_topic rows",
