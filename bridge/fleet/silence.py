@@ -21,8 +21,7 @@ what it takes is left; those are then told one by one.
 The interval of a device is that of the registry, else the mean of the middle two of the four gaps
 between its first five messages, and never below `expected_interval_s`; else there is no judgement.
 After a silence five new messages teach a new one, so a device that was set to speak more rarely
-is told a few times, not for ever. Messages closer than a sixtieth of `expected_interval_s` are one
-here: what was buffered comes at once and says nothing of the interval.
+is told a few times, not for ever.
 
 Decisions. An offline message is a fact of its own, told at once and instead of a silence; a
 retained one, which tells the state and not when, is told only of a device that was known to be
@@ -37,6 +36,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from bridge.fleet.hearing import Hearing
+from bridge.fleet.intervals import Intervals
 from bridge.fleet.silence_facts import (
     DeviceOffline,
     DeviceOnline,
@@ -68,7 +68,6 @@ BUDGET: Final = 5_000
 _CHUNK: Final = 500
 _FACT_COSTS: Final = 5
 """To tell of one takes as long as to look at so many."""
-READINGS: Final = 5
 _NOTHING: Final[tuple[SilenceFact, ...]] = ()
 _QUIET_SHARE: Final = 2 / 3
 _TICKS: Final = 100
@@ -85,8 +84,6 @@ _LEARNING: Final = 8
 
 
 _STALE_MAX: Final = 1_000
-_MESSAGES_AT_ONCE: Final = 60
-"""In an `expected_interval_s` no more of them are told apart while an interval is learned."""
 
 
 class Swept(NamedTuple):
@@ -131,10 +128,7 @@ class Silence:
         self._asked: list[int] = []
         """The edition of the registry that was asked."""
         self._edition = 0
-        self._learned_s = array("f")
-        self._readings = array("B")
-        self._gaps = array("f")
-        """Sum, least and largest gap since learning began."""
+        self._intervals = Intervals(rules.expected_interval_s)
         self._slots = Slots(
             devices_max=rules.devices_max,
             recency=self._heard_s,
@@ -143,9 +137,7 @@ class Silence:
                 Column(self._mark, UNWATCHED),
                 Column(self._interval_s, 0.0),
                 Column(self._asked, 0),
-                Column(self._learned_s, 0.0),
-                Column(self._readings, 0),
-                Column(self._gaps, 0.0, 3),
+                *self._intervals.columns,
             ),
             evict=self._evict,
         )
@@ -223,7 +215,7 @@ class Silence:
         is_new = slot is None
         if slot is None:
             slot = self._enter(device, at_s)
-        if self._mark[slot] & _STATE == OFFLINE:
+        if self._mark[slot] & _STATE in {OFFLINE, UNWATCHED}:
             return _NOTHING
         self._put(slot, OFFLINE)
         if is_new and is_retained:
@@ -244,10 +236,10 @@ class Silence:
         self._put(slot, LIVE)
         self._mark[slot] |= _LEARNING
         self._heard_s[slot] = at_s
-        self._readings[slot] = 1
         self._ask(slot)
         if not is_placed:
-            self._wheel.place(slot, at_s + self._look_again_s)
+            allowed_s = self._interval_s[slot] * self._rules.multiplier * _QUIET_SHARE
+            self._wheel.place(slot, at_s + min(allowed_s or math.inf, self._look_again_s))
         return slot
 
     def _evict(self, slot: int) -> None:
@@ -266,11 +258,16 @@ class Silence:
         if state:
             self._return(slot, now_s, facts)
         if state in _TEACHING and mark & _LEARNING:
-            if not self._learn(slot, at_s) and not state:
-                return
+            gap_s = at_s - self._heard_s[slot]
+            if self._intervals.is_gap(gap_s):
+                if self._intervals.note(slot, gap_s):
+                    self._mark[slot] &= ~_LEARNING
+                    self._ask(slot)
+            elif not state:
+                return  # The next gap is from the message before.
         elif state in _FORGETTING:
             self._mark[slot] |= _LEARNING
-            self._readings[slot] = 1
+            self._intervals.begin(slot)
         self._heard_s[slot] = at_s
 
     def _return(self, slot: int, now_s: float, facts: list[SilenceFact]) -> None:
@@ -281,29 +278,9 @@ class Silence:
             facts.append(fact(self._slots.keys[slot], ago_s))
         self._put(slot, LIVE)
 
-    def _learn(self, slot: int, at_s: float) -> bool:
-        """Note a gap; False: too close to the message before to be one."""
-        gap_s = at_s - self._heard_s[slot]
-        if gap_s * _MESSAGES_AT_ONCE < self._rules.expected_interval_s:
-            return False
-        at = 3 * slot
-        if self._readings[slot] == 1:
-            self._gaps[at], self._gaps[at + 1], self._gaps[at + 2] = 0.0, math.inf, 0.0
-        self._gaps[at] += gap_s
-        self._gaps[at + 1] = min(gap_s, self._gaps[at + 1])
-        self._gaps[at + 2] = max(gap_s, self._gaps[at + 2])
-        self._readings[slot] += 1
-        if self._readings[slot] == READINGS:
-            total_s, least_s, most_s = self._gaps[at : at + 3]
-            middle_s = (total_s - least_s - most_s) / (READINGS - 3)
-            self._learned_s[slot] = max(self._rules.expected_interval_s, middle_s)
-            self._mark[slot] &= ~_LEARNING
-            self._ask(slot)
-        return True
-
     def _ask(self, slot: int) -> None:
         interval_s = self._interval_s_of(self._slots.keys[slot])
-        self._interval_s[slot] = interval_s or self._learned_s[slot]
+        self._interval_s[slot] = interval_s or self._intervals.learned_s[slot]
         self._asked[slot] = self._edition
 
     def sweep(self, now_s: float, budget: int = BUDGET) -> Swept:
@@ -332,15 +309,16 @@ class Silence:
         again_s = at_s + self._look_again_s
         late: list[int] = []
         for slot in slots:
+            if asked[slot] != edition:
+                self._ask(slot)
             look_s = again_s
-            if marks[slot] & _STATE <= QUIET:
-                if asked[slot] != edition:
-                    self._ask(slot)
-                if interval_s[slot]:
-                    look_s = heard_s[slot] + interval_s[slot] * allowed
-                    if look_s <= at_s:
-                        late.append(slot)
-                        continue
+            if interval_s[slot]:
+                look_s = heard_s[slot] + interval_s[slot] * allowed
+                if marks[slot] & _STATE > QUIET:
+                    look_s = at_s + interval_s[slot] * allowed  # It may be heard at any time.
+                elif look_s <= at_s:
+                    late.append(slot)
+                    continue
             place(slot, look_s if look_s < again_s else again_s)  # noqa: FURB136 - faster
         if late:
             self._look_closer(late, at_s, now_s, facts)
@@ -384,10 +362,21 @@ class Silence:
                     self._tell(slot, now_s, facts)
                 continue
             place(slot, silent_s if silent_s < again_s else again_s)  # noqa: FURB136 - the same
-        self._wheel.place_all(silent, again_s)
+        self._place_silent(silent, at_s)
         if counts[GROUPED]:
             self._group_since_s = since_s
             self._grouping_since_s = min(self._grouping_since_s, at_s)
+
+    def _place_silent(self, silent: list[int], at_s: float) -> None:
+        """Put devices where they would be looked at if they were heard right now."""
+        again: list[int] = []
+        for slot in silent:
+            if self._interval_s[slot] < self._rules.expected_interval_s:
+                look_s = at_s + self._interval_s[slot] * self._rules.multiplier * _QUIET_SHARE
+                self._wheel.place(slot, look_s)
+            else:
+                again.append(slot)
+        self._wheel.place_all(again, at_s + self._look_again_s)
 
     def _is_grouping(self) -> bool:
         """Tell whether so many are quiet that a silence is rather one of the fleet."""
@@ -455,7 +444,7 @@ class Silence:
                 since_ago_s,
                 [self._slots.keys[slot] for slot in slots],
                 [max(0.0, at_s - self._heard_s[slot]) for slot in slots],
-                [self._learned_s[slot] for slot in slots],
+                [self._intervals.learned_s[slot] for slot in slots],
                 [self._mark[slot] & _STATE for slot in slots],
             )
             yield write_silence(written)
@@ -480,7 +469,7 @@ class Silence:
                 return
             slot = self._enter(device, at_s - heard_ago_s)
             if learned_s:
-                self._learned_s[slot] = learned_s
+                self._intervals.learned_s[slot] = learned_s
                 self._mark[slot] &= ~_LEARNING
                 self._ask(slot)
             self._put(slot, state if state != QUIET else LIVE)
