@@ -25,6 +25,8 @@ class Kind(enum.Enum):
 
     TELEMETRY = b"telemetry"
     DEAD_LETTER = b"dead-letter"
+    COPY = b"copy"
+    """A copy among the dead letters, of a message that is telemetry: it is known as no letter."""
 
 
 class Knowledge(enum.Enum):
@@ -53,6 +55,16 @@ def compact(idempotency_key: bytes, kind: Kind) -> bytes:
     if len(content) != HALF_BYTES or not colon:
         raise ValueError(f"{len(idempotency_key)} bytes are no idempotency key of ours")
     return compact_parts(name, content, kind)
+
+
+def compact_copy(idempotency_key: bytes, reason: bytes) -> bytes:
+    """Do the same for a copy of a flagged message: there is one for each reason.
+
+    Raises:
+        ValueError: As `compact`.
+    """
+    name, colon, digest = idempotency_key.rpartition(b":")
+    return compact(name + b"\0" + reason + colon + digest, Kind.COPY)
 
 
 def compact_parts(name: bytes, content: bytes, kind: Kind) -> bytes:

@@ -36,6 +36,8 @@ class Duplicates:
     def __init__(self, window: DedupWindow | None) -> None:
         self._window = window
         self._under_way: dict[bytes, Sequence[Settleable]] = {}
+        self.joined = 0
+        """Receipts that wait for a key under way, those of ended connections too."""
 
     @property
     def is_on(self) -> bool:
@@ -67,6 +69,7 @@ class Duplicates:
     def join(self, key: bytes, receipt: Settleable) -> None:
         """Let a receipt wait for a key that is under way."""
         self._under_way[key] = [*self._under_way[key], receipt]
+        self.joined += 1
 
     def confirm(self, keys: Iterable[bytes]) -> list[Settleable]:
         """Make keys known: Kafka has them; return the receipts that waited for them."""
@@ -76,11 +79,13 @@ class Duplicates:
             waiting = under_way.pop(key, _NOBODY)
             if waiting:
                 joined += waiting
+        self.joined -= len(joined)
         return joined
 
     def abandon(self, key: bytes) -> Sequence[Settleable]:
         """Make a key new again, since no record of it will be; return who waited for it."""
         waiting = self._under_way.pop(key, _NOBODY)
+        self.joined -= len(waiting)
         if self._window is not None:
             self._window.forget(key)
         return waiting
@@ -97,6 +102,7 @@ class Duplicates:
         if not is_under_way and self._window.ask(new) is Knowledge.SAME:
             return Knowledge.SAME
         waiting = self.abandon(old)
+        self.joined += len(waiting)
         if not is_under_way:
             self._window.note((new,), now_s)
         self._under_way[new] = [*self._under_way.get(new, _NOBODY), *waiting]

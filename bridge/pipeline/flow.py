@@ -5,7 +5,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
 
 from bridge.config.sections import FlaggedMode, Route, ValidationSection
-from bridge.fleet.dedup_window import Kind, Knowledge, compact
+from bridge.fleet.dedup_window import Kind, Knowledge, compact, compact_copy
 from bridge.fleet.duplicates import Duplicates
 from bridge.fleet.flagged_copies import FlaggedCopies
 from bridge.fleet.registry import Registry
@@ -236,7 +236,8 @@ class Flow:
             if left_out is None:
                 continue
             rejected = _rejected_by(flag, verdict)
-            identity = self._dead_letters.identify(packet, rejected, address, properties)
+            header = self._dead_letters.identify(packet, rejected, address, properties).header
+            identity = Identity(header, compact_copy(header, flag.reason.encode()))
             copies.append(
                 self._dead_letters.write(
                     packet, rejected, address, properties, received, identity, left_out

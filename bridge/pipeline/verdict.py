@@ -94,7 +94,7 @@ class Duplicate(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 @final
 class Several(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """One packet of which several records come; the first stands for it in the books."""
+    """A record, and copies of its message that owe nothing to anybody."""
 
     records: list[Record]
 

@@ -161,6 +161,10 @@ class Daemon:
             clock=LoopClock(self._loop),
         )
         self._spool.note_start(opened.rows_by_topic, clock.monotonic_s())
+        self._tail.add(opened.rows_by_topic)
+        for kafka_topic, rows in opened.rows_by_topic.items():
+            if kafka_topic not in self._watch.kafka_topics:
+                self._log.emit("spool_topic_not_configured", kafka_topic=kafka_topic, rows=rows)
 
     async def _drain(self) -> None:
         started_s = clock.monotonic_s()

@@ -23,7 +23,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from bridge.fleet.dedup_window import KEY_BYTES, Kind, compact
+from bridge.fleet.dedup_window import KEY_BYTES, Kind, compact, compact_copy
 from bridge.kafka.properties import Value
 
 REQUEST_TIMEOUT_S: Final = 5.0
@@ -138,6 +138,11 @@ class KafkaTail:
         self._properties = reader_properties(properties, "mqtt-kafka-bridge-tail")
         self._properties["fetch.wait.max.ms"] = 50
         self._topics = dict(topics)
+
+    def add(self, kafka_topics: Iterable[str]) -> None:
+        """Read these topics too: records of an earlier configuration lie in the spool."""
+        for each in kafka_topics:
+            self._topics.setdefault(each, Kind.TELEMETRY)
 
     def read_window(self, window: Window, *, quiet_s: float, was_away: bool) -> Tail:
         """Read what a dedup window should hold, oldest first.
@@ -267,13 +272,16 @@ class KafkaTail:
 
     def _key_of(self, message: Message, topic: str) -> bytes:
         headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
-        for name, value in headers or ():
-            if name == _HEADER and value is not None:
-                try:
-                    return compact(value, self._topics[topic])
-                except ValueError:
-                    return b""  # Somebody else's record.
-        return b""
+        told = {name: value for name, value in headers or () if value is not None}
+        key = told.get(_HEADER)
+        if key is None:
+            return b""
+        try:
+            if told.get("dlq.copy") == b"true":
+                return compact_copy(key, told.get("dlq.reason", b""))
+            return compact(key, self._topics[topic])
+        except ValueError:
+            return b""  # Somebody else's record.
 
 
 def _starts_from(

@@ -40,7 +40,7 @@ class KafkaWatch:
         self._is_first = True
         self._is_doubted = asyncio.Event()
         self._producer = producer
-        self._kafka_topics = tuple(dict.fromkeys(kafka_topics))
+        self.kafka_topics = tuple(dict.fromkeys(kafka_topics))
         self._last_confirmed_s = last_confirmed_s
         self._on_change = on_change
         # One thread: list_topics blocks, and the loop may not.
@@ -80,7 +80,7 @@ class KafkaWatch:
 
     def _ask(self) -> tuple[str | None, dict[str, str]]:
         topic_errors: dict[str, str] = {}
-        for kafka_topic in self._kafka_topics:
+        for kafka_topic in self.kafka_topics:
             answer = self._producer.ask_topic(kafka_topic, timeout_s=ASK_TIMEOUT_S)
             if not answer.is_answer:
                 return answer.error, {}

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.outbox import Outbox
 from bridge.mqtt.session import Session
 from bridge.observe.log import EventLog
@@ -27,11 +28,14 @@ class Reading:
     whatever the broker makes of Receive Maximum; the broker queues the rest.
     """
 
-    def __init__(self, outbox: Outbox, session: Session, log: EventLog) -> None:
+    def __init__(
+        self, outbox: Outbox, session: Session, duplicates: Duplicates, log: EventLog
+    ) -> None:
         self.reader: Reader | None = None
         self._outbox = outbox
         self._unsettled = outbox.unsettled
         self._session = session
+        self._duplicates = duplicates
         self._log = log
         self._paused_since: tuple[str, float] | None = None
         self._is_stopping = False
@@ -47,9 +51,14 @@ class Reading:
             return "kafka_queue_full"
         if self._unsettled.is_full_of_bytes:
             return "unsettled_bytes_max"
-        if self._unsettled.is_full or len(self._session.ledger) >= self._unsettled.records_max:
+        if self._unsettled.is_full or self._receipts >= self._unsettled.records_max:
             return "unsettled_max"
         return None
+
+    @property
+    def _receipts(self) -> int:
+        """Count what is owed on this connection, or waits for a record on its way."""
+        return max(len(self._session.ledger), self._duplicates.joined)
 
     def pause_at_bounds(self, now: float) -> None:
         """Stop reading if a bound is reached."""
@@ -74,7 +83,7 @@ class Reading:
         has_room = (
             not self._outbox.is_blocked
             and self._unsettled.has_room
-            and len(self._session.ledger) <= self._unsettled.records_max * 4 // 5
+            and self._receipts <= self._unsettled.records_max * 4 // 5
         )
         if not has_room:
             return

@@ -7,6 +7,7 @@ disk drive it; what has to be done outside is told to the `Carrier`.
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import Final, Protocol, TypeAlias, cast
 
 import msgspec
@@ -24,7 +25,7 @@ from bridge.spool.outage import Outage
 from bridge.spool.row import Row, Scanned
 
 FOUND_MAX: Final = 100_000_000
-"""What is found in Kafka is never let go by number: it goes as a whole."""
+"""What is found in Kafka goes as a whole; how much it is, journal and tail bound: their keys."""
 
 PRESSED_AFTER_S: Final = 0.5
 """What is stuck for so long goes to disk early where all the rest would wait behind it: a window of
@@ -37,6 +38,8 @@ class Follower(msgspec.Struct, eq=False, gc=False):
     record: Record
     receipt: Settleable | None
     memory_bytes: int
+    is_blind: bool = False
+    """It was judged before it was known what Kafka has."""
 
 
 Held: TypeAlias = Shipment | Follower
@@ -103,6 +106,8 @@ class Spooling:
         self._after_s = after_s
         self._bytes_max = bytes_max
         self._found: DedupWindow | None = None
+        self._found_up_to: dict[str, int] = {}
+        """The last row of each topic that was written before it was known what Kafka has."""
         self._job: Write | Read | None = None
         self._job_since_s = 0.0
         self._is_finishing = False
@@ -128,6 +133,7 @@ class Spooling:
         def count() -> Iterable[Scanned]:
             for row in rows:
                 self.spooled += is_promised(row.identity)
+                self._found_up_to[row.kafka_topic] = row.sequence
                 yield row
 
         self.machine.restore(count(), live_bytes)
@@ -174,7 +180,7 @@ class Spooling:
         return self._outbox.add(direct, direct_receipts, now)
 
     def _follower_of(self, record: Record, receipt: Settleable | None) -> Entry:
-        follower = Follower(record, receipt, memory_bytes_of(record))
+        follower = Follower(record, receipt, memory_bytes_of(record), self.is_blind)
         self._unsettled.take(1, follower.memory_bytes)
         self.owed_receipts += promised(receipt)
         return _entry_of(record, follower, is_promised=promised(receipt))
@@ -307,7 +313,7 @@ class Spooling:
             entry.item = None
             self._unsettled.release(1, follower.memory_bytes)
             self.owed_receipts -= promised(follower.receipt)
-            if self._is_found(entry.identity):
+            if follower.is_blind and self._is_found(entry.identity):
                 known.append(follower)
             else:
                 records.append(follower.record)
@@ -320,8 +326,10 @@ class Spooling:
         key = key_of(identity)
         return bool(key) and self._found is not None and self._found.ask(key) is Knowledge.SAME
 
-    def _is_row_found(self, row: Row) -> bool:
-        return self._is_found(row.identity)
+    def _is_row_found(self, kafka_topic: str, row: Row) -> bool:
+        """Tell whether Kafka has a row; what came later was judged by what is known since."""
+        is_old = row.sequence <= self._found_up_to.get(kafka_topic, 0)
+        return is_old and self._is_found(row.identity)
 
     def _on_done(self, result: DiskResult) -> None:
         now = self._clock.monotonic_s()
@@ -330,8 +338,12 @@ class Spooling:
             case Written():
                 self._take_written(result, now)
             case Fetched():
+                assert isinstance(job, Read), "rows without a read"
                 drained = self.machine.read(
-                    result.rows, now, is_last=result.is_last, is_in_kafka=self._is_row_found
+                    result.rows,
+                    now,
+                    is_last=result.is_last,
+                    is_in_kafka=partial(self._is_row_found, job.kafka_topic),
                 )
                 self._count_found(drained.found)
                 self._hand_out(drained.taken, now)
@@ -354,6 +366,8 @@ class Spooling:
             if isinstance(held, Shipment):
                 self._outbox.release(held)
             else:
+                if held.is_blind:
+                    self._found_up_to[entry.kafka_topic] = entry.sequence
                 self._unsettled.release(1, held.memory_bytes)
                 self.owed_receipts -= promised(held.receipt)
                 entry.item = None
@@ -400,7 +414,7 @@ class Spooling:
                 while (write := self.machine.last_write()) is not None:
                     self._start(write)
                     await self._await_disk()
-                    if self.machine.error is not None:
+                    if self.machine.write_error is not None:
                         return False
         except TimeoutError:
             return False

@@ -1,7 +1,7 @@
 """Asking for the tail until it is there: patient, in a thread, told to the log."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -33,7 +33,8 @@ class StartReading(msgspec.Struct, frozen=True):
     tail: Tail | None
     """None: it may not be read, or the dedup window is off."""
     is_whole: bool
-    """All that the window should hold was read: what the journal had counts for nothing more."""
+    """All that the window should hold was read: what the journal says of rows counts for nothing.
+    As in a bridge that ran on, the dedup window knows it all the same, for its time."""
 
     @property
     def chunks(self) -> list[Chunk]:
@@ -56,6 +57,10 @@ class TailReader:
         self._log = log
         self._was_away = False
         self._thread = ThreadPoolExecutor(1, "kafka-tail")
+
+    def add(self, kafka_topics: Iterable[str]) -> None:
+        """Read these topics too, from now on."""
+        self._tail.add(kafka_topics)
 
     async def read_start(self, journal: JournalContent) -> StartReading:
         """Read what the journal does not know: from its last checkpoint on, or the whole window.

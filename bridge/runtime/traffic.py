@@ -14,7 +14,7 @@ from bridge.kafka.lane import RETRY_S, Settlement
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import headers_bytes
 from bridge.kafka.record import Instant, Record
-from bridge.kafka.shipment import Joint, Settleable, Share, Shipment
+from bridge.kafka.shipment import Settleable, Shipment
 from bridge.mqtt.ack_ledger import Receipt
 from bridge.mqtt.events import Received
 from bridge.mqtt.session import Session
@@ -75,7 +75,7 @@ class Traffic:
         on_bug: Callable[[Exception], None],
         on_rebuilt: Callable[[], None],
     ) -> None:
-        self.reading = Reading(outbox, session, books.log)
+        self.reading = Reading(outbox, session, duplicates, books.log)
         self.last_confirmed_s: float | None = None
         """When Kafka last confirmed anything, on the monotonic clock."""
         self.last_progress_s = clock.monotonic_s()
@@ -99,7 +99,7 @@ class Traffic:
         self._on_rebuilt = on_rebuilt
         self._poll_timer: Timer | None = None
         self._poll_s = POLL_MIN_S
-        self._early: list[Received] | None = []
+        self._early: list[tuple[Received, Instant]] | None = []
         """What came before it was known what Kafka has, not yet judged; None from then on."""
         self._recalled: list[Chunk] = []
         """What the journal says Kafka has; until `release`."""
@@ -115,7 +115,7 @@ class Traffic:
         if self._early is None:
             self._judge(received, now)
         else:
-            self._early.append(received)
+            self._early.append((received, now))
             self._unsettled.take(len(received.packets), _payload_bytes(received))
         self.reading.pause_at_bounds(now.monotonic_s)
 
@@ -192,9 +192,9 @@ class Traffic:
 
     def _judge_early(self) -> None:
         early, self._early = self._early, None
-        for received in early or ():
+        for received, at in early or ():
             self._unsettled.release(len(received.packets), _payload_bytes(received))
-            self._judge(received, self._clock.instant())
+            self._judge(received, at)
 
     def reconcile(self, found: Container[bytes]) -> None:
         """Go on with a new producer: what was found in Kafka is confirmed, the rest produced."""
@@ -228,8 +228,9 @@ class Traffic:
                 records.append(outcome)
                 kept.append(receipt)
             elif isinstance(outcome, Several):
+                # A copy is made beside the record, and no PUBACK waits for it.
                 records += outcome.records
-                kept += _shares(outcome, receipt)
+                kept += [receipt, *[None] * (len(outcome.records) - 1)]
             elif receipt is None:
                 self._books.counters.messages[Status.DUPLICATE] += 1
             elif outcome.is_under_way:
@@ -408,7 +409,7 @@ class Traffic:
     def stop_reading(self) -> None:
         """Read nothing more; what was not judged yet is left to the MQTT broker."""
         self.reading.stop()
-        for received in self._early or ():
+        for received, _ in self._early or ():
             self._unsettled.release(len(received.packets), _payload_bytes(received))
         self._early = None if self._early is None else []
 
@@ -432,15 +433,6 @@ class Traffic:
         if self._poll_timer is not None:
             self._poll_timer.cancel()
             self._poll_timer = None
-
-
-def _shares(several: Several, receipt: Receipt | None) -> list[Settleable | None]:
-    """Divide a receipt among the records of one packet; the first stands for it in the books."""
-    count = len(several.records)
-    if receipt is None:
-        return [None] * count
-    joint = Joint(receipt, count)
-    return [Share(joint, is_promised=not position) for position in range(count)]
 
 
 def _payload_bytes(received: Received) -> int:

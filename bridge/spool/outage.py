@@ -168,6 +168,11 @@ class Outage:
         ]
 
     @property
+    def write_error(self) -> str | None:
+        """Tell why the disk took no transaction last, until it takes one."""
+        return self._writing.error
+
+    @property
     def silent_topics(self) -> list[str]:
         """List the topics that report nothing."""
         return [each.name for each in self._topics.values() if each.is_silent]

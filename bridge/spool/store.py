@@ -41,7 +41,7 @@ class SpoolFullError(BridgeError):
 
 
 class SpoolFailedError(BridgeError):
-    """The disk is full or failing; nothing of the transaction was written."""
+    """The disk is full or failing, or the file is gone: nothing of the transaction is safe."""
 
 
 class Store:
@@ -200,6 +200,8 @@ class Store:
                 mark.note_holds(self._directory, self._name)
         except sqlite3.Error as error:
             _roll_back(database)
+            if self.live_rows:
+                mark.note_holds(self._directory, self._name)
             raise SpoolFailedError(f'spool "{self.path}" cannot be written: {error}') from error
         if self._identity_now() != self._identity:
             raise SpoolFailedError(

@@ -31,6 +31,7 @@ class Writing:
         self.removals: deque[Entry] = deque()
         self._topics = topics
         self._bytes_max = bytes_max
+        self._is_room_due = False
         self._removed_s = 0.0
         self._retry_at = 0.0
         self._retry_s = RETRY_MIN_S
@@ -39,11 +40,13 @@ class Writing:
         """Put the next transaction together, unless the last failure is too fresh."""
         if now < self._retry_at:
             return None
+        # A failing disk is first asked for what makes room, every other time.
+        self._is_room_due = not self._is_room_due
+        if self.error is not None and self.removals and self._is_room_due:
+            return self._with_removals([], now)
         if self.letters:
             return self._gather_letters()
-        # A failing disk is first asked for what makes room.
-        is_room_first = self.error is not None and bool(self.removals)
-        entries = [] if is_room_first else self._fitting(self._bytes_max - live_bytes)
+        entries = self._fitting(self._bytes_max - live_bytes)
         is_time = len(self.removals) >= REMOVE_ROWS or now - self._removed_s >= REMOVE_S
         if not entries and not (self.removals and is_time):
             return None

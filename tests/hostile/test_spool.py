@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 
 import mqtt5
+import pytest
 
 from tests.hostile.bench import Bench, good, in_flight
 from tests.support.in_process_kafka import InProcessKafka
@@ -76,8 +77,9 @@ async def test_a_stop_with_kafka_away_leaves_nothing_unacknowledged_and_the_next
     assert list(range(1, 51)) == sequences(records)
 
 
+@pytest.mark.parametrize(("is_journal_lost", "rows"), [(False, 2), (True, 3)])
 async def test_with_kafka_away_from_the_start_messages_are_acknowledged_and_produced_once(
-    bench: Bench, make_kafka: MakeKafka
+    bench: Bench, make_kafka: MakeKafka, *, is_journal_lost: bool, rows: int
 ) -> None:
     kafka = make_kafka(1)
     kafka.create_topic(bench.telemetry_topic, [1])
@@ -90,6 +92,9 @@ async def test_with_kafka_away_from_the_start_messages_are_acknowledged_and_prod
     await connection.wait_acknowledged(1)
     assert 0 == await bridge.stopped()
 
+    if is_journal_lost:  # Only Kafka knows then what it has.
+        for each in (bridge.directory / "state").glob("window-*"):
+            each.unlink()
     kafka.take_down(1)
     bridge.start()
     again = await broker.accept()
@@ -97,8 +102,29 @@ async def test_with_kafka_away_from_the_start_messages_are_acknowledged_and_prod
     acknowledged = await again.wait_acknowledged(3)
     kafka.bring_up(1)
     records = await bench.records(3, kafka=kafka)
-    await bridge.reaches(3, "bridge_spool_rows_drained_total")
+    await bridge.reaches(rows, "bridge_spool_rows_drained_total")
 
     assert [1, 2, 3] == acknowledged
+    assert 1 == await bridge.sample("bridge_messages_settled_total", outcome="duplicate")
     assert [1, 2, 3] == sequences(records)
     assert 0 == await bridge.sample("bridge_conservation_residue")
+
+
+async def test_what_waits_for_kafka_at_the_start_keeps_the_time_at_which_it_came(
+    bench: Bench, make_kafka: MakeKafka
+) -> None:
+    kafka = make_kafka(1)
+    kafka.create_topic(bench.telemetry_topic, [1])
+    kafka.take_down(1)
+    broker = await bench.broker()
+    bridge = bench.bridge(broker, kafka=kafka, spool={"bytes_max": 0})
+    connection = await broker.accept()
+    connection.say(good(1))
+
+    await bridge.event("kafka_tail_unavailable", count=1)
+    connection.say(good(2))
+    later = await bridge.event("kafka_tail_unavailable", count=2)
+    kafka.bring_up(1)
+    first, _ = await bench.records(2, kafka=kafka)
+
+    assert json.loads(first.value or b"")["server_received_at"] < later["timestamp"]

@@ -152,6 +152,17 @@ MUTANTS: tuple[Mutant, ...] = (
         r"messages \[.*\] are in Kafka twice",
     ),
     Mutant(
+        "a copy known as the letter of its message",
+        (
+            Change(
+                "bridge/pipeline/flow.py",
+                "Identity(header, compact_copy(header, flag.reason.encode()))",
+                "Identity(header, compact(header, Kind.DEAD_LETTER))",
+            ),
+        ),
+        r"messages \[.*\] are nowhere|PUBACK of message \d+, which is neither",
+    ),
+    Mutant(
         "BufferError dropped",
         (
             Change(

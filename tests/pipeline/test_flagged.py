@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bridge.config.sections import Route, ValidationSection
-from bridge.fleet.registry import Registry
+from bridge.fleet.registry import DeviceEntry, Registry
 from bridge.kafka.record import Record
 from bridge.pipeline.flow import Flow, Outcome, Policy
 from bridge.pipeline.verdict import Several
@@ -94,3 +94,26 @@ def test_a_message_within_all_ranges_is_plain_telemetry_in_every_mode(mode: Any)
 
     assert isinstance(outcome, Record)
     assert (None, False) == (outcome.dead_letter, outcome.is_flagged)
+
+
+def test_a_copy_is_known_by_its_reason_and_never_as_the_letter_of_its_message() -> None:
+    metadata = {"signal_strength": 5, "firmware_version": "1.0.0"}
+    payload = message(metrics=HOT, metadata=metadata)
+    registry = Registry()
+    registry.replace({"dev-0001": DeviceEntry(enabled=False)})
+    validation = ValidationSection()
+    flow = Flow(
+        routes=[Route()],
+        dead_letter_topic="dlq",
+        validation=validation,
+        entropy=bytes,
+        policy=Policy.of(validation, registry),
+    )
+
+    (outcome,) = flow.process([Packet(payload=payload)], RECEIVED)
+    assert isinstance(outcome, Several)
+    refused = flow.refuse(outcome.records[0], error="MSG_SIZE_TOO_LARGE", value_bytes_max=100)
+
+    assert isinstance(refused, Record)
+    keys = [each.dedup_key for each in (*outcome.records, refused)]
+    assert 4 == len(keys) == len(set(keys))

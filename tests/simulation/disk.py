@@ -14,7 +14,7 @@ from bridge.spool.entry import Read, Write
 from bridge.spool.row import Row, Scanned
 from bridge.spool.store import SpoolFailedError, SpoolFullError, Store
 from tests.simulation.clock import SimClock
-from tests.simulation.messages import number_in
+from tests.simulation.messages import is_copy, number_in
 
 Job = Write | Read
 
@@ -211,10 +211,12 @@ class SimDisk:
         if isinstance(result, Written):
             assert isinstance(job, Write)
             for entry, sequence in zip(job.entries, result.sequences, strict=True):
-                self._numbers[sequence] = number_in(entry.record)
-                self.counts[self._numbers[sequence]] += 1
+                if not is_copy(entry.record):
+                    self._numbers[sequence] = number_in(entry.record)
+                    self.counts[self._numbers[sequence]] += 1
             for sequence in job.removed_sequences:
-                self.counts[self._numbers.pop(sequence)] -= 1
+                if sequence in self._numbers:
+                    self.counts[self._numbers.pop(sequence)] -= 1
         return result
 
     # ------------------------------------------------------------------ the end of a process

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from bridge.fleet.dedup_window import Kind, compact
+from bridge.fleet.dedup_window import Kind, compact, compact_copy
 from bridge.kafka.partitions import partition_of
 from bridge.kafka.record import Record
 from bridge.kafka.shipment import Shipment
@@ -38,6 +38,8 @@ class Landed(msgspec.Struct, frozen=True):
     dedup_key: bytes
     unix_ms: int
     is_refused_letter: bool
+    is_copy: bool
+    """A copy of a flagged message: nobody owes it, and it stands for nothing."""
 
 
 class Cluster:
@@ -62,6 +64,7 @@ class Cluster:
         }
         self.counts: Counter[int] = Counter()
         """How often each content is in the logs."""
+        self.copies = 0
         self.failed: set[int] = set()
         """Contents whose record was refused at least once, while newer ones may have passed."""
         self.is_frozen = False
@@ -119,14 +122,21 @@ class Cluster:
         number = number_in(record.value)
         headers = dict(record.headers)
         kind = Kind.DEAD_LETTER if place[0] == LETTERS else Kind.TELEMETRY
-        self.counts[number] += 1
+        key = compact(headers["idempotency-key"], kind)
+        is_copy = headers.get("dlq.copy") == b"true"
+        if is_copy:
+            self.copies += 1
+            key = compact_copy(headers["idempotency-key"], headers["dlq.reason"])
+        else:
+            self.counts[number] += 1
         self.logs[place].append(
             Landed(
                 number,
                 record.key,
-                compact(headers["idempotency-key"], kind),
+                key,
                 record.received.unix_us // 1_000,
                 headers.get("dlq.reason") == b"kafka_refused",
+                is_copy,
             )
         )
 

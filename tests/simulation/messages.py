@@ -15,6 +15,7 @@ _NUMBER = re.compile(rb"#(\d+)#")
 TOPIC_BYTES_MAX = 1_500
 """What a Kafka topic takes, where it is set to so little."""
 PACKET_BYTES_MAX = 4_096
+FLAGGED_EACH = 10
 
 
 class Kind(enum.Enum):
@@ -56,6 +57,11 @@ def number_in(data: bytes) -> int:
     return int(found[1])
 
 
+def is_copy(row: bytes) -> bool:
+    """Tell whether a row of the spool is a copy of a flagged message: nothing is promised of it."""
+    return b"\xa8dlq.copy\xc4\x04true" in row
+
+
 def make_content(number: int, device: int, chance: random.Random) -> Content:
     """Draw a content: mostly good telemetry."""
     route, kafka_topic = (("devices", TELEMETRY), ("meters", METERS))[device % 2]
@@ -70,9 +76,11 @@ def make_content(number: int, device: int, chance: random.Random) -> Content:
             note = "x" * TOPIC_BYTES_MAX if kind is Kind.KAFKA_REFUSES else ""
             # Now and then two contents under one id.
             at_ms = 1_795_455_000_000 + (number if chance.random() < 0.9 else number // 2)
+            # Some are flagged as well, and copied.
+            flagged = "" if number % FLAGGED_EACH else ',"temperature":9999'
             payload = (
                 f'{{"device_id":"{name}","timestamp":{at_ms},'
-                f'"metrics":{{"n":"#{number}#","x":"{note}"}}}}'
+                f'"metrics":{{"n":"#{number}#","x":"{note}"{flagged}}}}}'
             ).encode()
     return Content(
         number,

@@ -10,6 +10,7 @@ import msgspec
 from bridge.config.sections import Route, ValidationSection
 from bridge.fleet.dedup_window import DedupWindow
 from bridge.fleet.duplicates import Duplicates
+from bridge.fleet.registry import Registry
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.partitions import partition_of
 from bridge.kafka.shipment import Unsettled
@@ -18,7 +19,7 @@ from bridge.observe.catalogue.entry import Level
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
 from bridge.observe.lines import StreamLines
 from bridge.observe.log import EventLog, render_console
-from bridge.pipeline.flow import Flow
+from bridge.pipeline.flow import Flow, Policy
 from bridge.runtime.accounts import Books
 from bridge.runtime.spool_start import open_spool
 from bridge.runtime.spooling import Spooling
@@ -144,6 +145,7 @@ class Process:
                 validation=ValidationSection(),
                 entropy=bytes,
                 duplicates=self.duplicates,
+                policy=Policy.of(ValidationSection(flagged_copy_interval_s=0), Registry()),
             ),
             duplicates=self.duplicates,
             session=self.session,

@@ -301,6 +301,29 @@ def test_rows_that_kafka_has_already_go_at_once_though_the_topic_has_still_to_pr
     assert 1 == machine.spooled
 
 
+def test_a_letter_that_a_full_disk_does_not_take_keeps_no_row_from_going() -> None:
+    rows = [Row(number, b"k%d" % number, b"", b"r") for number in (1, 2)]
+    machine = Outage(after_s=5.0, bytes_max=1 << 30)
+    machine.restore((Scanned(each.sequence, "t", each.key, each.identity) for each in rows), 0)
+    machine.permit_drain()
+    machine.alive(["t"], 9.0)
+    machine.due(10.0)
+    first, second = machine.read(rows, 10.0, is_last=True).taken
+    machine.replace(first, Entry("dlq", b"k1", b"", b"letter"), 10.0)
+    machine.due(10.0)
+    machine.write_failed("database or disk is full", 10.0)
+
+    machine.confirmed([second], 11.0)
+    tried = []
+    for turn in (12.0, 50.0):
+        write = machine.due(turn).disk
+        assert isinstance(write, Write)
+        tried.append((len(write.entries), len(write.removed)))
+        machine.write_failed("database or disk is full", turn)
+
+    assert [(0, 1), (1, 1)] == sorted(tried)
+
+
 def test_turned_off_nothing_is_ever_diverted() -> None:
     world = World(1, bytes_max=0)
     world.kafka.all_down("t")
