@@ -10,6 +10,7 @@ of its broker, not after ever so many records of somebody else.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final, cast
 
 import msgspec
@@ -95,6 +96,11 @@ class Tail(msgspec.Struct, frozen=True, kw_only=True):
     """Partitions that end before the start that was asked for: their topic was made anew, or the
     cluster has lost records. They were read as for a whole window."""
 
+    lacking: frozenset[Place] = frozenset()
+    """Partitions that have no leader, so what lies in them is not known yet."""
+    partitions: dict[str, int] = {}
+    """How many partitions each topic has, those without a leader too."""
+
     def count_keys(self) -> int:
         """Count the keys that were found."""
         return sum(len(each.keys) for each in self.chunks) // KEY_BYTES
@@ -123,6 +129,27 @@ class Extent(msgspec.Struct, frozen=True):
         )
 
 
+class Scope(msgspec.Struct):
+    """Which partitions are to be read, and what came of it."""
+
+    only: frozenset[Place] | None = None
+    """None: all there are."""
+    may_lack: bool = False
+    """Leave out what has no leader, instead of asking again later for all."""
+    lacking: set[Place] = msgspec.field(default_factory=set)
+    partitions: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def take(self, topic: str, partition: int, *, has_leader: bool) -> bool:
+        """Tell whether a partition is to be read."""
+        place = (topic, partition)
+        if self.only is not None and place not in self.only:
+            return False
+        if has_leader or not self.may_lack:
+            return True
+        self.lacking.add(place)
+        return False
+
+
 FindStarts = Callable[[Consumer, Extent], dict[Place, int]]
 
 
@@ -144,7 +171,9 @@ class KafkaTail:
         for each in kafka_topics:
             self._topics.setdefault(each, Kind.TELEMETRY)
 
-    def read_window(self, window: Window, *, quiet_s: float, was_away: bool) -> Tail:
+    def read_window(
+        self, window: Window, *, quiet_s: float, was_away: bool, scope: Scope | None = None
+    ) -> Tail:
         """Read what a dedup window should hold, oldest first.
 
         `quiet_s` is how long the ends must stand still if the cluster `was_away`, or lets us wait
@@ -155,10 +184,21 @@ class KafkaTail:
             TailForbiddenError: The bridge has no right to READ.
         """
         return self._read(
-            lambda consumer, extent: _window_starts(consumer, extent, window), quiet_s, was_away
+            lambda consumer, extent: _window_starts(consumer, extent, window),
+            quiet_s,
+            was_away,
+            scope,
         )
 
-    def read_from(self, starts: Ends, window: Window, *, quiet_s: float, was_away: bool) -> Tail:
+    def read_from(
+        self,
+        starts: Ends,
+        window: Window,
+        *,
+        quiet_s: float,
+        was_away: bool,
+        scope: Scope | None = None,
+    ) -> Tail:
         """Read everything from the ends of a checkpoint on; raises as `read_window` does.
 
         A partition without a start (it, or its topic, is new to the bridge) is read as for a whole
@@ -168,11 +208,16 @@ class KafkaTail:
             lambda consumer, extent: _starts_from(consumer, extent, starts, window),
             quiet_s,
             was_away,
+            scope,
         )
+        only = None if scope is None else scope.only
         shrunk = [
             place
             for place, start in starts.items()
-            if place[0] in self._topics and start > tail.ends.get(place, 0)
+            if place[0] in self._topics
+            and place not in tail.lacking
+            and (only is None or place in only)
+            and start > tail.ends.get(place, 0)
         ]
         return msgspec.structs.replace(tail, shrunk=shrunk)
 
@@ -189,53 +234,80 @@ class KafkaTail:
         """
         consumer = Consumer(self._properties)
         try:
-            return self._ends(consumer)
+            return self._ends(consumer, Scope())
         except KafkaException as error:
             raise _translated(error.args[0]) from error
         finally:
             consumer.close()
 
-    def _read(self, find_starts: FindStarts, quiet_s: float, was_away: bool) -> Tail:  # noqa: FBT001
+    def _read(
+        self,
+        find_starts: FindStarts,
+        quiet_s: float,
+        was_away: bool,  # noqa: FBT001
+        scope: Scope | None = None,
+    ) -> Tail:
+        scope = scope or Scope()
         consumer = Consumer(self._properties)
         try:
             asked_at = time.monotonic()
-            self._ends(consumer)
+            self._ends(consumer, scope)
             is_quiet_due = was_away or time.monotonic() - asked_at > SLOW_ANSWER_S
-            ends = self._still_ends(consumer, quiet_s if is_quiet_due else STILL_S)
+            ends = self._still_ends(consumer, quiet_s if is_quiet_due else STILL_S, scope)
             extent = Extent(_offsets_at(consumer, ends, OFFSET_BEGINNING), ends)
             starts = find_starts(consumer, extent)
             chunks = sorted(
                 self._read_between(consumer, starts, ends), key=lambda each: each.unix_ms
             )
-            return Tail(chunks=chunks, ends=ends)
+            return Tail(
+                chunks=chunks,
+                ends=ends,
+                lacking=frozenset(scope.lacking),
+                partitions=scope.partitions,
+            )
         except KafkaException as error:
             raise _translated(error.args[0]) from error
         finally:
             consumer.close()
 
-    def _still_ends(self, consumer: Consumer, still_s: float) -> dict[Place, int]:
+    def _still_ends(self, consumer: Consumer, still_s: float, scope: Scope) -> dict[Place, int]:
         """Wait until no partition has grown for so long, or all have grown for far longer."""
-        ends = self._ends(consumer)
+        ends = self._ends(consumer, scope)
         begun = since = time.monotonic()
         while (now := time.monotonic()) - since < still_s:
             if now - begun >= STILL_FACTOR_MAX * still_s:
                 break
             time.sleep(min(0.05, still_s))
-            again = self._ends(consumer)
+            again = self._ends(consumer, scope)
             if again != ends:
                 ends, since = again, time.monotonic()
         return ends
 
-    def _ends(self, consumer: Consumer) -> dict[Place, int]:
-        places: list[Place] = []
+    def _ends(self, consumer: Consumer, scope: Scope) -> dict[Place, int]:
+        led_by: dict[int, list[Place]] = {}
+        scope.lacking.clear()
         for topic in self._topics:
             metadata = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
             if metadata.error is not None:
                 if metadata.error.code() in _ABSENT:
                     continue  # What is not there has nothing in it.
                 raise KafkaException(metadata.error)
-            places += [(topic, partition) for partition in metadata.partitions]
-        return _offsets_at(consumer, places, OFFSET_END)
+            scope.partitions[topic] = len(metadata.partitions)
+            for number, partition in metadata.partitions.items():
+                if scope.take(topic, number, has_leader=partition.leader >= 0):
+                    led_by.setdefault(partition.leader, []).append((topic, number))
+        if not scope.may_lack:
+            return _offsets_at(consumer, list(chain.from_iterable(led_by.values())), OFFSET_END)
+        # A leader that is named may be gone all the same: each is asked for its own.
+        ends: dict[Place, int] = {}
+        for places in led_by.values():
+            try:
+                ends |= _offsets_at(consumer, places, OFFSET_END)
+            except KafkaException as error:
+                if error.args[0].code() in _FORBIDDEN:
+                    raise
+                scope.lacking.update(places)
+        return ends
 
     def _read_between(self, consumer: Consumer, starts: Ends, ends: Ends) -> Iterator[Chunk]:
         """Read on until each partition says its end, or the position is there.

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -66,6 +66,10 @@ class KafkaWatch:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_EVERY_S if is_well else ASK_AGAIN_S):
                     await self._is_doubted.wait()
+
+    def note_partitions(self, partitions: Mapping[str, int]) -> None:
+        """Learn from somebody else how many partitions topics have."""
+        self._partitions |= partitions
 
     def group_of(self, kafka_topic: str, key: bytes) -> int:
         """Number the records of a topic that get stuck together: by partition, where known."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from bridge.runtime import clock
 from bridge.runtime.checkpoints import Checkpoints
+from bridge.runtime.kafka_tail import Ends, Place
 from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.tail_reader import TailReader
 from bridge.runtime.traffic import Traffic
@@ -48,11 +49,31 @@ class Recovery:
 
     async def release(self) -> None:
         """Let messages pass once it is known what Kafka already has."""
+        starts = self._content.ends
         reading = await self._tail.read_start(self._content)
         self._content = JournalContent()  # 16 MB for a million keys.
         self._journal.begin(reading.tail, is_whole=reading.is_whole)
         self._checkpoints.begin(reading.ends)
-        self._traffic.release(reading.chunks, is_whole=reading.is_whole)
+        if reading.tail is not None:
+            self._watch.note_partitions(reading.tail.partitions)
+        lacking = reading.lacking
+        self._traffic.release(reading.chunks, is_whole=reading.is_whole, closed=lacking)
+        while lacking:
+            lacking = await self._open_what_has_a_leader(lacking, starts)
+
+    async def _open_what_has_a_leader(
+        self, lacking: frozenset[Place], starts: Ends | None
+    ) -> frozenset[Place]:
+        """Read partitions that had no leader at the start; return those that have none yet."""
+        tail = await self._tail.read_rest(lacking, starts)
+        left: frozenset[Place] = frozenset() if tail is None else tail.lacking
+        chunks = [] if tail is None else tail.chunks
+        for chunk in chunks:
+            self._journal.note(chunk.split())
+            self._journal.flush()
+            await asyncio.sleep(0)
+        self._traffic.open(lacking - left, chunks)
+        return left
 
     def tick(self, now: float) -> None:
         """Go on without Kafka if it does not say what it has, and replace a stuck producer."""

@@ -106,6 +106,8 @@ class Spooling:
         self._after_s = after_s
         self._bytes_max = bytes_max
         self._found: DedupWindow | None = None
+        self._last_row: dict[str, int] = {}
+        """The last row of each topic."""
         self._found_up_to: dict[str, int] = {}
         """The last row of each topic that was written before it was known what Kafka has."""
         self._job: Write | Read | None = None
@@ -133,20 +135,39 @@ class Spooling:
         def count() -> Iterable[Scanned]:
             for row in rows:
                 self.spooled += is_promised(row.identity)
+                self._last_row[row.kafka_topic] = row.sequence
                 self._found_up_to[row.kafka_topic] = row.sequence
                 yield row
 
         self.machine.restore(count(), live_bytes)
 
-    def permit(self, found: Iterable[Sequence[bytes]]) -> None:
-        """Let rows leave, but for those whose key is `found` in Kafka."""
+    def permit(
+        self, found: Iterable[Sequence[bytes]], closed: Iterable[tuple[str, int]] = ()
+    ) -> None:
+        """Let rows leave, but for those whose key is `found` in Kafka, and all of what is `closed`.
+
+        Closed are partitions of which it is not known yet.
+        """
+        for kafka_topic, partition in closed:
+            self.machine.close(kafka_topic, partition)
         if not self.machine.is_quiet:
-            self._found = DedupWindow(ttl_s=float("inf"), keys_max=FOUND_MAX, keys_min=FOUND_MAX)
-            for keys in found:
-                self._found.note(keys, 0.0)
+            self._note_found(found)
         self.is_blind = False
         self.is_permitted = True
         self.machine.permit_drain()
+
+    def open(self, partitions: Iterable[tuple[str, int]], found: Iterable[Sequence[bytes]]) -> None:
+        """Let leave what was closed, but for the keys that are found there."""
+        self._note_found(found)
+        for kafka_topic, partition in partitions:
+            self._found_up_to[kafka_topic] = self._last_row.get(kafka_topic, 0)
+            self.machine.open(kafka_topic, partition)
+
+    def _note_found(self, found: Iterable[Sequence[bytes]]) -> None:
+        if self._found is None:
+            self._found = DedupWindow(ttl_s=float("inf"), keys_max=FOUND_MAX, keys_min=FOUND_MAX)
+        for keys in found:
+            self._found.note(keys, 0.0)
 
     def forbid(self) -> None:
         """Keep rows back while the ends of the partitions are read again."""
@@ -180,7 +201,8 @@ class Spooling:
         return self._outbox.add(direct, direct_receipts, now)
 
     def _follower_of(self, record: Record, receipt: Settleable | None) -> Entry:
-        follower = Follower(record, receipt, memory_bytes_of(record), self.is_blind)
+        is_blind = self.is_blind or self.machine.is_closed(record.kafka_topic, record.key)
+        follower = Follower(record, receipt, memory_bytes_of(record), is_blind)
         self._unsettled.take(1, follower.memory_bytes)
         self.owed_receipts += promised(receipt)
         return _entry_of(record, follower, is_promised=promised(receipt))
@@ -363,6 +385,7 @@ class Spooling:
             safe.append(Safe(held.record, held.receipt))
             self.spooled += promised(held.receipt)
             self._counters.spool_rows_written += 1
+            self._last_row[entry.kafka_topic] = entry.sequence
             if isinstance(held, Shipment):
                 self._outbox.release(held)
             else:

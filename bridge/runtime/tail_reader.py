@@ -1,7 +1,7 @@
 """Asking for the tail until it is there: patient, in a thread, told to the log."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -17,6 +17,8 @@ from bridge.runtime.kafka_tail import (
     Chunk,
     Ends,
     KafkaTail,
+    Place,
+    Scope,
     Tail,
     TailForbiddenError,
     TailUnavailableError,
@@ -42,6 +44,11 @@ class StartReading(msgspec.Struct, frozen=True):
         return [] if self.tail is None else self.tail.chunks
 
     @property
+    def lacking(self) -> frozenset[Place]:
+        """Tell of which partitions nothing is known, since they have no leader."""
+        return frozenset() if self.tail is None else self.tail.lacking
+
+    @property
     def ends(self) -> Ends | None:
         """Tell up to where all is known."""
         return None if self.tail is None else self.tail.ends
@@ -50,10 +57,20 @@ class StartReading(msgspec.Struct, frozen=True):
 class TailReader:
     """Reads the tail again and again until it could be read, or may not be read at all."""
 
-    def __init__(self, tail: KafkaTail, window: Window, *, quiet_s: float, log: EventLog) -> None:
+    def __init__(
+        self,
+        tail: KafkaTail,
+        window: Window,
+        *,
+        quiet_s: float,
+        lacking_after_s: float,
+        log: EventLog,
+    ) -> None:
+        """`lacking_after_s` is how long a start waits for partitions that have no leader."""
         self._tail = tail
         self._window = window
         self._quiet_s = quiet_s
+        self._lacking_after_s = lacking_after_s
         self._log = log
         self._was_away = False
         self._thread = ThreadPoolExecutor(1, "kafka-tail")
@@ -74,8 +91,8 @@ class TailReader:
         if starts is not None:
             tail = await self._persist(
                 "checkpoint",
-                lambda: self._tail.read_from(
-                    starts, window, quiet_s=self._quiet_s, was_away=self._was_away
+                lambda scope: self._tail.read_from(
+                    starts, window, quiet_s=self._quiet_s, was_away=self._was_away, scope=scope
                 ),
             )
             if tail is None or not tail.shrunk:
@@ -94,7 +111,9 @@ class TailReader:
             return await self.read_since(oldest_unix_ms)
         tail = await self._persist(
             "rebuild",
-            lambda: self._tail.read_from(ends, self._window, quiet_s=self._quiet_s, was_away=True),
+            lambda _: self._tail.read_from(
+                ends, self._window, quiet_s=self._quiet_s, was_away=True
+            ),
         )
         if tail is None:
             return []
@@ -112,26 +131,39 @@ class TailReader:
         except (TailForbiddenError, TailUnavailableError):
             return None  # Whoever needs Kafka says so; a checkpoint can wait.
 
-    async def read_window(self) -> list[Chunk]:
-        """Read what the dedup window should hold; nothing where it is off, or reading forbidden."""
-        return (await self.read_start(JournalContent())).chunks
-
     async def read_since(self, unix_ms: int) -> list[Chunk]:
         """Read what is not older than a moment; nothing where reading is forbidden."""
         tail = await self._persist(
-            "rebuild", lambda: self._tail.read_since(unix_ms, quiet_s=self._quiet_s)
+            "rebuild", lambda _: self._tail.read_since(unix_ms, quiet_s=self._quiet_s)
         )
         return [] if tail is None else tail.chunks
 
-    def _read_window(self) -> Tail:
-        return self._tail.read_window(self._window, quiet_s=self._quiet_s, was_away=self._was_away)
+    async def read_rest(self, lacking: frozenset[Place], starts: Ends | None) -> Tail | None:
+        """Read what had no leader at the start, as far as it has one now; None: it may not be."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            tail = await self._persist("rest", lambda _: self._read_places(lacking, starts))
+            if tail is None or tail.lacking != lacking:
+                return tail
 
-    async def _persist(self, purpose: str, read: Callable[[], Tail]) -> Tail | None:
+    def _read_places(self, places: frozenset[Place], starts: Ends | None) -> Tail:
+        scope = Scope(only=places, may_lack=True)
+        return self._tail.read_from(
+            starts or {}, self._window, quiet_s=self._quiet_s, was_away=True, scope=scope
+        )
+
+    def _read_window(self, scope: Scope) -> Tail:
+        return self._tail.read_window(
+            self._window, quiet_s=self._quiet_s, was_away=self._was_away, scope=scope
+        )
+
+    async def _persist(self, purpose: str, read: Callable[[Scope], Tail]) -> Tail | None:
         loop = asyncio.get_running_loop()
         started_s = clock.monotonic_s()
         while True:
             try:
-                tail = await loop.run_in_executor(self._thread, read)
+                may_lack = clock.monotonic_s() - started_s >= self._lacking_after_s
+                tail = await loop.run_in_executor(self._thread, read, Scope(may_lack=may_lack))
             except TailForbiddenError as error:
                 self._log.emit(
                     "deduplication_not_durable",
@@ -149,6 +181,10 @@ class TailReader:
                 )
                 await asyncio.sleep(RETRY_S)
                 continue
+            if purpose == "rest" and not tail.ends:
+                return tail  # Asked again each second: no news.
+            if tail.lacking:
+                self._tell("kafka_partition_without_leader", tail.lacking)
             self._log.emit(
                 "kafka_tail_read",
                 purpose=purpose,
@@ -158,11 +194,14 @@ class TailReader:
             return tail
 
     def _tell_shrunk(self, tail: Tail) -> None:
-        for kafka_topic in sorted({topic for topic, _ in tail.shrunk}):
+        self._tell("kafka_partition_shrunk", tail.shrunk)
+
+    def _tell(self, name: str, places: Collection[Place]) -> None:
+        for kafka_topic in sorted({topic for topic, _ in places}):
             self._log.emit(
-                "kafka_partition_shrunk",
+                name,
                 kafka_topic=kafka_topic,
-                partitions=sorted(number for topic, number in tail.shrunk if topic == kafka_topic),
+                partitions=sorted(number for topic, number in places if topic == kafka_topic),
             )
 
     def close(self) -> None:
@@ -185,7 +224,11 @@ def make_tail_reader(config: BridgeConfig, properties: Properties, log: EventLog
     topics = {each.kafka_topic: Kind.TELEMETRY for each in config.route}
     topics[config.dead_letter.kafka_topic] = Kind.DEAD_LETTER
     return TailReader(
-        KafkaTail(properties, topics), window_of(config), quiet_s=config.kafka.quiet_s, log=log
+        KafkaTail(properties, topics),
+        window_of(config),
+        quiet_s=config.kafka.quiet_s,
+        lacking_after_s=config.spool.after_s if config.spool.bytes_max else float("inf"),
+        log=log,
     )
 
 

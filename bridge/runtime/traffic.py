@@ -6,7 +6,7 @@ spool. Per message there is only what the pure rooms do, one `produce`, and one 
 """
 
 import asyncio
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import Final, Protocol, cast
 
 from bridge.fleet.duplicates import Duplicates
@@ -25,7 +25,7 @@ from bridge.runtime.accounts import Accounts, Books, Journal
 from bridge.runtime.clock import Clock, Timer
 from bridge.runtime.fault_points import reach
 from bridge.runtime.kafka_narrator import KafkaNarrator
-from bridge.runtime.kafka_tail import Chunk
+from bridge.runtime.kafka_tail import Chunk, Place
 from bridge.runtime.reading import Reading
 from bridge.runtime.spooling import PRESSED_AFTER_S, Follower, Safe, Spooling
 from bridge.spool.entry import Entry
@@ -172,7 +172,13 @@ class Traffic:
             age_s = max(0.0, now.unix_us / 1e6 - chunk.unix_ms / 1e3)
             self._duplicates.recall(chunk.split(), now.monotonic_s - age_s)
 
-    def release(self, chunks: Sequence[Chunk], *, is_whole: bool = False) -> None:
+    def release(
+        self,
+        chunks: Sequence[Chunk],
+        *,
+        is_whole: bool = False,
+        closed: Collection[Place] = (),
+    ) -> None:
         """Carry on, now that it is known what Kafka has: the keys that were found there.
 
         A row may also have been found by an earlier start, which had no time to remove it; the
@@ -184,11 +190,19 @@ class Traffic:
         self.recall(chunks)
         found = chunks if is_whole else self._recalled
         self._recalled = []
-        self._spooling.permit(chunk.split() for chunk in found)
+        self._spooling.permit((chunk.split() for chunk in found), closed)
         self._judge_early()
         self.serve()
         self._schedule()
         self.reading.resume_below_bounds(self._clock.monotonic_s())
+
+    def open(self, places: Collection[Place], chunks: Sequence[Chunk]) -> None:
+        """Carry on with partitions that were closed: these keys were found there."""
+        self.recall(chunks)
+        self._recalled = []
+        self._spooling.open(places, (chunk.split() for chunk in chunks))
+        self.serve()
+        self._schedule()
 
     def _judge_early(self) -> None:
         early, self._early = self._early, None

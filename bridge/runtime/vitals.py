@@ -191,6 +191,8 @@ class Vitals:
             return KafkaState.KAFKA_AWAY
         machine = self._spooling.machine
         is_barred = bool(machine.silent_topics or machine.stuck_topics)
+        if machine.closed_topics:
+            return KafkaState.KAFKA_REFUSES
         if is_barred and self._watch.answered_s <= (self._traffic.last_confirmed_s or 0.0):
             return KafkaState.KAFKA_AWAY  # It has answered nothing since it confirmed nothing.
         if self._refused() or is_barred or self._idle_s(now) > UNWILLING_S:
@@ -210,6 +212,10 @@ class Vitals:
         reasons += [f"{topic}: no delivery report" for topic in machine.silent_topics]
         reasons += [
             f"{topic}: {count} records unconfirmed" for topic, count in machine.stuck_topics.items()
+        ]
+        reasons += [
+            f"{topic}: {count} partitions without a leader"
+            for topic, count in machine.closed_topics.items()
         ]
         if not reasons and idle_s > UNWILLING_S:
             reasons.append("no delivery report for a while")

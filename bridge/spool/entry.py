@@ -80,6 +80,15 @@ class Read(msgspec.Struct, frozen=True, eq=False):
     hand_out_max: int
 
 
+class Drained(msgspec.Struct, frozen=True):
+    """What came of rows that were read."""
+
+    taken: list[Entry]
+    """To be produced."""
+    found: list[Entry]
+    """In Kafka already; their rows go with the next transaction."""
+
+
 class Due(msgspec.Struct, frozen=True, eq=False):
     """What the caller is to do now."""
 

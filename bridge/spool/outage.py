@@ -54,7 +54,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from bridge.spool.entry import Due, Entry, Read, State, Write, bucket_of
+from bridge.spool.entry import Drained, Due, Entry, Read, State, Write, bucket_of
 from bridge.spool.row import Row, Scanned
 from bridge.spool.topic import Bounds, Topic, new_topic
 from bridge.spool.writing import Writing
@@ -72,15 +72,6 @@ class Chosen(msgspec.Struct, Generic[Item], frozen=True):
 
     stuck: list[Item]
     along: list[Item]
-
-
-class Drained(msgspec.Struct, frozen=True):
-    """What came of rows that were read."""
-
-    taken: list[Entry]
-    """To be produced."""
-    found: list[Entry]
-    """In Kafka already; their rows go with the next transaction."""
 
 
 class Outage:
@@ -152,8 +143,9 @@ class Outage:
     def rows_by_topic(self) -> dict[str, int]:
         """Count what is in the spool or on its way, by topic; with none a topic is not listed."""
         return {
-            each.name: each.rows + each.pending_count + each.writing + each.letters
+            each.name: rows
             for each in self._topics.values()
+            if (rows := each.rows + each.pending_count + each.writing + each.letters)
         }
 
     @property
@@ -178,6 +170,11 @@ class Outage:
         return [each.name for each in self._topics.values() if each.is_silent]
 
     @property
+    def closed_topics(self) -> dict[str, int]:
+        """Count the groups of which it is not known what Kafka has, by topic."""
+        return {each.name: len(each.closed) for each in self._topics.values() if each.closed}
+
+    @property
     def stuck_topics(self) -> dict[str, int]:
         """Count what is unconfirmed for longer than `after_s`, by topic."""
         return {each.name: each.stuck_count for each in self._topics.values() if each.stuck_count}
@@ -189,7 +186,15 @@ class Outage:
             return False
         if topic.is_silent or topic.is_crowded or topic.counts[bucket_of(key)]:
             return True
-        return bool(topic.stuck) and self._group_of(kafka_topic, key) in topic.stuck
+        if not topic.stuck and not topic.closed:
+            return False
+        group = self._group_of(kafka_topic, key)
+        return group in topic.stuck or group in topic.closed
+
+    def is_closed(self, kafka_topic: str, key: bytes) -> bool:
+        """Tell whether nobody knows yet what Kafka has of a record's group."""
+        topic = self._topics.get(kafka_topic)
+        return topic is not None and self._group_of(kafka_topic, key) in topic.closed
 
     def choose(
         self,
@@ -236,6 +241,17 @@ class Outage:
     def permit_drain(self, *, is_permitted: bool = True) -> None:
         """Hand rows out, or stop it while the ends of the partitions are being read."""
         self._may_drain = is_permitted
+
+    def close(self, kafka_topic: str, group: int) -> None:
+        """Let nothing of a group leave: it is not known what Kafka has of it."""
+        self._topic(kafka_topic).closed.add(group)
+
+    def open(self, kafka_topic: str, group: int) -> None:
+        """Let it leave, now that it is known."""
+        topic = self._topic(kafka_topic)
+        topic.closed.discard(group)
+        topic.is_again_wanted |= topic.has_skipped
+        topic.may_forward = True
 
     def divert(self, entries: Iterable[Entry], now: float, *, is_stuck: bool = False) -> None:
         """Take entries on their way into the spool, in order; never refuses."""

@@ -54,6 +54,8 @@ class Topic(msgspec.Struct, eq=False):
     """In hand and not stuck, oldest first."""
     stuck: dict[int, int] = {}
     """Per group, what is in hand for longer than `after_s`."""
+    closed: set[int] = set()
+    """Groups of which nobody knows yet what Kafka has: nothing of them leaves the spool."""
     stuck_count: int = 0
     flight_bytes: int = 0
     stuck_bytes: int = 0
@@ -86,7 +88,14 @@ class Topic(msgspec.Struct, eq=False):
     @property
     def is_idle(self) -> bool:
         """True when nothing of the topic is in the spool or on its way."""
-        return not (self.rows or self.pending_count or self.writing or self.letters or self.flight)
+        return not (
+            self.rows
+            or self.pending_count
+            or self.writing
+            or self.letters
+            or self.flight
+            or self.closed
+        )
 
     def silence(self) -> None:
         """Note that nothing is reported any more: the next report has to prove the topic anew."""
@@ -199,7 +208,7 @@ class Topic(msgspec.Struct, eq=False):
         """Tell whether something of the key must come first; it then bars what follows."""
         if self.skipped[bucket]:
             return True
-        if group not in self.stuck:
+        if group not in self.stuck and group not in self.closed:
             return False
         self.skipped[bucket] = 1
         self.has_skipped = True

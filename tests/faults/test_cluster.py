@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.faults.stage import Stage, await_spooled
+from tests.faults.stage import Stage, await_metric, await_spooled
 from tests.integration.scene import QUIET_DEADLINE_S, await_received, report
 from tests.support import kafka_artefacts
 from tests.support.devices import fleet
@@ -135,3 +135,35 @@ def test_one_partition_without_a_leader_holds_its_own_devices_and_no_others(
     )
     assert {200} == set(watcher.live)
     assert len(during) > 0, "the other partitions stood still"
+
+
+def test_a_start_while_a_partition_has_no_leader_serves_the_others_and_doubles_nothing(
+    make_stage: MakeStage, cluster: KafkaCluster
+) -> None:
+    stage = make_stage(cluster.client)
+    alone = {"min.insync.replicas": "1"}
+    cluster.client.create_topic(stage.telemetry, config=alone, assignment=[[1], [2], [3]])
+    cluster.client.create_topic(stage.dead_letters, 1, replication_factor=3)
+    bridge = stage.start()
+    devices = stage.lean()
+    devices.publish(fleet(DEVICES, 3_000))
+    stage.await_nothing_in_flight(bridge)
+
+    devices.start(fleet(DEVICES, first=3_000), rate_per_s=500.0)
+    cluster.nodes[1].kill()
+    await_spooled(bridge, 200)
+    bridge.kill()
+    bridge.start()
+    without = bridge.wait_for_event("kafka_partition_without_leader", deadline_s=60.0)
+    await_metric(
+        bridge, 'bridge_messages_settled_total{outcome="produced"}', lambda count: count >= 1_000
+    )
+    detail = bridge.wait_not_ready().json()["checks"]["kafka"]["detail"]
+    cluster.nodes[1].start()
+    bridge.wait_ready(QUIET_DEADLINE_S)
+    devices.stop()
+    reckoning = stage.prove(bridge)
+
+    report(f"{without['partitions']} without a leader; {detail}; {reckoning}")
+    assert stage.telemetry == without["kafka_topic"]
+    assert "1 partitions without a leader" in detail

@@ -163,6 +163,17 @@ MUTANTS: tuple[Mutant, ...] = (
         r"messages \[.*\] are nowhere|PUBACK of message \d+, which is neither",
     ),
     Mutant(
+        "rows of a partition that nobody could read leave all the same",
+        (
+            Change(
+                "bridge/runtime/spooling.py",
+                "            self.machine.close(kafka_topic, partition)\n",
+                "            pass\n",
+            ),
+        ),
+        r"messages \[.*\] are in Kafka twice",
+    ),
+    Mutant(
         "BufferError dropped",
         (
             Change(

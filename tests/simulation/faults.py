@@ -135,6 +135,12 @@ def take_leaders(world: "World") -> None:
     )
 
 
+def crash_with_leaders_gone(world: "World") -> None:
+    """Let a start find partitions that nobody can read."""
+    take_leaders(world)
+    world.later(world.chance.random(), world.crash)
+
+
 def refuse_a_topic(world: "World") -> None:
     topic = world.chance.choice(world.cluster.topics)
     error = world.chance.choice(REFUSALS)
@@ -216,6 +222,7 @@ FAULTS: tuple[Fault, ...] = (
     freeze_kafka,
     send_kafka_away,
     take_leaders,
+    crash_with_leaders_gone,
     refuse_a_topic,
     fail_some_batches,
     slow_the_reports,

@@ -9,7 +9,7 @@ but always within the quiet time that the reading of the tail waits for.
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -82,7 +82,12 @@ class Cluster:
     @property
     def answers(self) -> bool:
         """True while every partition would tell its end."""
-        return not (self.is_frozen or self.is_away or self.leaderless)
+        return self.can_be_asked and not self.leaderless
+
+    @property
+    def can_be_asked(self) -> bool:
+        """True while it says where each partition with a leader ends."""
+        return not (self.is_frozen or self.is_away)
 
     def change(self, change: Callable[[], None]) -> None:
         """Let something befall the cluster, or end; what waited for it goes on."""
@@ -143,11 +148,13 @@ class Cluster:
     def ends(self) -> dict[Place, int]:
         return {place: len(log) for place, log in self.logs.items()}
 
-    def read_tail(self, starts: Ends | None) -> list[Chunk]:
+    def read_tail(self, starts: Ends | None, places: Iterable[Place] | None = None) -> list[Chunk]:
         """Give the keys in the logs, from these offsets on, as the reading of the tail does."""
         chunks = []
-        for place, log in self.logs.items():
-            found = log[starts[place] :] if starts else log
+        for place in self.logs if places is None else places:
+            log = self.logs[place]
+            # A partition without a start is read as for a whole window.
+            found = log[starts.get(place, 0) :] if starts else log
             if found:
                 newest = max(each.unix_ms for each in found)
                 chunks.append(Chunk(newest, b"".join(each.dedup_key for each in found)))

@@ -106,7 +106,13 @@ class Process:
         self.traffic = self._make_traffic()
         self.link = link(self.session)
         self.recovery = SimRecovery(
-            self.traffic, self.journal, self.producer, cluster, life, after_s=shape.after_s
+            self.traffic,
+            self.journal,
+            self.producer,
+            cluster,
+            life,
+            after_s=shape.after_s,
+            can_lack=shape.is_grouped_by_partition and shape.spool_bytes_max > 0,
         )
 
     def _make_spooling(self) -> Spooling:

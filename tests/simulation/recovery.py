@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import cast
 
 from bridge.runtime.checkpoints import Checkpoints
-from bridge.runtime.kafka_tail import Ends
+from bridge.runtime.kafka_tail import Ends, Place
 from bridge.runtime.recovery import STUCK_PRODUCER_S
 from bridge.runtime.traffic import Traffic
 from tests.simulation.clock import Life
@@ -48,12 +48,15 @@ class SimRecovery:
         life: Life,
         *,
         after_s: float,
+        can_lack: bool,
     ) -> None:
         self._traffic = traffic
         self._journal = journal
         self._cluster = cluster
         self._life = life
         self._after_s = after_s
+        self._can_lack = can_lack
+        self.partial_starts = 0
         self._began_s = life.monotonic_s()
         self._start_ends: Ends | None = None
         self._last_answer: asyncio.Future[Ends | None] | None = None
@@ -65,14 +68,29 @@ class SimRecovery:
         content = self._journal.load()
         self._traffic.recall(content.chunks)
         self._start_ends = content.ends
-        self._when_quiet(self._release)
+        self._when_quiet(self._release, may_lack=self._can_lack)
 
     def _release(self) -> None:
-        chunks = self._cluster.read_tail(self._start_ends)
-        ends = self._cluster.ends()
+        lacking = frozenset(self._cluster.leaderless)
+        places = [each for each in self._cluster.logs if each not in lacking]
+        chunks = self._cluster.read_tail(self._start_ends, places)
+        ends = {place: end for place, end in self._cluster.ends().items() if place not in lacking}
         self._journal.begin(chunks, ends)
         self.checkpoints.begin(ends)
-        self._traffic.release(chunks, is_whole=self._start_ends is None)
+        self._traffic.release(chunks, is_whole=self._start_ends is None, closed=lacking)
+        if lacking:
+            self.partial_starts += 1
+            self._open_when_led(lacking)
+
+    def _open_when_led(self, lacking: frozenset[Place]) -> None:
+        """Read what had no leader once all of it has one, and has been quiet."""
+
+        def look() -> None:
+            chunks = self._cluster.read_tail(self._start_ends, lacking)
+            self._journal.note([key for chunk in chunks for key in chunk.split()])
+            self._traffic.open(lacking, chunks)
+
+        self._when_quiet(look)
 
     def tick(self) -> None:
         now = self._life.monotonic_s()
@@ -111,10 +129,17 @@ class SimRecovery:
 
         self._when_quiet(reconcile)
 
-    def _when_quiet(self, then: Callable[[], None]) -> None:
-        """Wait until the cluster has answered for the quiet time, then look."""
-        if not self._cluster.answers:
-            self._life.call_later(TAIL_RETRY_S, lambda: self._when_quiet(then))
+    def _when_quiet(self, then: Callable[[], None], *, may_lack: bool = False) -> None:
+        """Wait until the cluster has answered for the quiet time, then look.
+
+        After a while a start goes on without the partitions that have no leader.
+        """
+        has_waited = self._life.monotonic_s() - self._began_s >= self._after_s
+        answers = self._cluster.answers
+        if may_lack and has_waited:
+            answers = self._cluster.can_be_asked
+        if not answers:
+            self._life.call_later(TAIL_RETRY_S, lambda: self._when_quiet(then, may_lack=may_lack))
             return
         epoch = self._cluster.epoch
 
@@ -122,7 +147,7 @@ class SimRecovery:
             if self._cluster.epoch == epoch:
                 then()
             else:
-                self._when_quiet(then)
+                self._when_quiet(then, may_lack=may_lack)
 
         self._life.call_later(self._cluster.quiet_s, look)
 

@@ -19,6 +19,7 @@ ABOUT = {
     "disk refusals": 5,
     "duplicates": 300,
     "kafka frozen": 20,
+    "partial starts": 8,
     "paused": 1_000,
     "produced again": 100,
     "producer fatal": 20,

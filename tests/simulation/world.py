@@ -139,6 +139,7 @@ class World:
         self.facts["producer rebuilt"] += counters.producer_rebuilds
         self.facts["produced again"] += counters.records_produced_again
         self.facts["reordered"] += counters.records_reordered
+        self.facts["partial starts"] += process.recovery.partial_starts
         self.facts["duplicates"] += counters.settled[Outcome.DUPLICATE]
 
     # ------------------------------------------------------------------ the devices

@@ -42,6 +42,15 @@ EVENTS: tuple[Event, ...] = (
         " know) or rebuild (what a replaced producer had under way).",
     ),
     event(
+        "kafka_partition_without_leader",
+        Level.WARNING,
+        "kafka_topic partitions",
+        "These partitions have no leader, so what they hold cannot be read yet. The devices that"
+        " write there take the detour over the disk until it can; all others go on.",
+        "Bring the brokers back that hold their replicas.",
+        repeats_by="kafka_topic",
+    ),
+    event(
         "kafka_partition_shrunk",
         Level.WARNING,
         "kafka_topic partitions",
