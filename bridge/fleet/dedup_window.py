@@ -9,7 +9,7 @@ both questions: is this very message known, and is another one known under the s
 import enum
 from array import array
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -172,19 +172,6 @@ class DedupWindow:
     def seconds(self, now_s: float) -> float:
         """Tell how long the window is: the age of its oldest key."""
         return now_s - self._batches[0][0] if self._batches else 0.0
-
-    def dump(self) -> Iterator[tuple[float, bytes]]:
-        """Give the keys batch by batch, oldest first, joined: for a snapshot."""
-        cursors: dict[int, int] = {}
-        taken = self._taken
-        for at_s, order in self._batches:
-            keys = bytearray()
-            for bucket in order[taken:]:
-                at = cursors.get(bucket, 0)
-                keys += self._buckets[bucket][at : at + KEY_BYTES]
-                cursors[bucket] = at + KEY_BYTES
-            taken = 0
-            yield at_s, bytes(keys)
 
 
 def _find(blob: bytes, key: bytes) -> Knowledge:

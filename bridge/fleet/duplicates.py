@@ -2,7 +2,7 @@
 
 Theory of operation. A key that is judged new is under way from then on: a duplicate of it joins and
 is acknowledged together with it. `confirm` makes it known; `abandon` makes it new again. Only
-confirmed keys are ever written to a snapshot, so a crash forgets what was under way, and the
+confirmed keys are ever written to the journal, so a crash forgets what was under way, and the
 MQTT broker sends it again.
 """
 

@@ -1,4 +1,4 @@
-"""The stages in order: a packet goes in, exactly one record comes out."""
+"""The stages in order: a packet goes in; a record, with its copies, or a duplicate comes out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath

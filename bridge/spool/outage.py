@@ -41,10 +41,11 @@ with its receipts, run `disk` on the thread of the store, and tell the result; `
 entries whose receipts are safe to settle, `read` those to be produced now. Whatever shipments carry
 entries stays in the outbox, in its order, through a rebuild of the producer too, and counts for no
 bound there once its receipt is settled. `owed since` is when a record was last handed to the
-outbox, not when it was received: one that waited here in memory is not stuck for that.
+outbox, not when it was received: one that waited here in memory is not stuck for that. A group may
+be closed: of its partition nobody knows yet what Kafka has, so all of it comes here and stays.
 
-Until `permit_drain` nobody knows what Kafka has: the caller diverts everything, and looks up rows
-and `forward` in what it found there before it produces them (`found`). To end: divert all that is
+Until `permit_drain` nobody knows what Kafka has: the caller diverts everything. Later it looks up
+`forward` before it produces it, and tells `read` which rows are in Kafka already. To end: divert all that is
 direct, wait for the job under way, then `last_write` until it is None.
 """
 

@@ -70,18 +70,6 @@ def test_a_forgotten_key_is_new_again_and_its_neighbours_stay() -> None:
     assert [4, 5, 6, 7, 8, 9] == known(found, range(1, 10))
 
 
-def test_a_dump_gives_the_keys_in_their_order() -> None:
-    found = window(keys_max=4)
-    for number in range(6):
-        found.note([key(number)], float(2 * number))
-
-    dumped = [
-        (at_s, keys[i : i + 16]) for at_s, keys in found.dump() for i in range(0, len(keys), 16)
-    ]
-
-    assert [(float(2 * number), key(number)) for number in range(2, 6)] == dumped
-
-
 class Model:
     """The same with an ordered dictionary; keys of one second go together."""
 
