@@ -1,8 +1,8 @@
 """The daemon: joins the rooms, starts them, and stops them without losing anything.
 
 A stop, in order: read nothing more; say `offline`; wait until Kafka has confirmed what is held,
-within the budget; put on disk what it has not; PUBACK what is safe; DISCONNECT, keeping the session.
-What cannot be put on disk stays unacknowledged: the MQTT broker sends it again after the next start.
+within the budget; put on disk what it has not; PUBACK what is safe; DISCONNECT, keeping the
+session. What cannot be put on disk stays unacknowledged, and comes again after the next start.
 """
 
 import asyncio

@@ -45,8 +45,8 @@ outbox, not when it was received: one that waited here in memory is not stuck fo
 be closed: of its partition nobody knows yet what Kafka has, so all of it comes here and stays.
 
 Until `permit_drain` nobody knows what Kafka has: the caller diverts everything. Later it looks up
-`forward` before it produces it, and tells `read` which rows are in Kafka already. To end: divert all that is
-direct, wait for the job under way, then `last_write` until it is None.
+`forward` before it produces it, and tells `read` which rows are in Kafka already. To end: divert
+all that is direct, wait for the job under way, then `last_write` until it is None.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
