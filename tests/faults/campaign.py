@@ -38,6 +38,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: float = 2_000.0
     every_s: float = 30.0
     seed: int = 0
+    spare_bridge: bool = False
+    """The bridge itself is not killed or stopped, so that the memory of one process can be told."""
+    keys_max: int = 1_000_000
+    """`dedup.keys_max`; the window grows until it is full, and no longer."""
     given: Given | None = None
 
 
@@ -52,12 +56,21 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """None: the last event is missing."""
     rss_peak_mb_first: float
     rss_peak_mb_later: float
+    rss_calm_mb: tuple[float, float]
+    """Median while ready: of the five minutes after the first ones, and of the last five."""
     descriptors_at_end: int
 
     @property
     def holds(self) -> bool:
         """Tell whether the promise was kept, and the bridge says so too."""
         return self.verdict.holds and self.bridge_exit_code == 0 and self.residue == 0
+
+    @property
+    def calm_growth_mb_in_10_min(self) -> float:
+        """Tell how fast what is resident in calm grows, between the two."""
+        apart_min = self.options.minutes - 2 * FIRST_MINUTES_S / 60
+        early, late = self.rss_calm_mb
+        return (late - early) / apart_min * 10 if apart_min > 0 else 0.0
 
     def summary(self) -> dict[str, Any]:
         """Return what a machine reads."""
@@ -73,6 +86,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             "rss_peak_mb_first": round(self.rss_peak_mb_first, 1),
             "rss_peak_mb_later": round(self.rss_peak_mb_later, 1),
             "rss_growth_mb": round(self.rss_peak_mb_later - self.rss_peak_mb_first, 1),
+            "rss_calm_mb": [round(each, 1) for each in self.rss_calm_mb],
+            "rss_calm_growth_mb_in_10_min": round(self.calm_growth_mb_in_10_min, 2),
             "descriptors_at_end": self.descriptors_at_end,
         }
 
@@ -81,12 +96,18 @@ def run(options: Options, directory: Path) -> Outcome:
     """Run one campaign and tell of each fault as it happens."""
     happened: list[Happened] = []
     lasts_s = options.minutes * 60.0
-    with Stand(directory, given=options.given) as stand:
+    with Stand(directory, given=options.given, keys_max=options.keys_max) as stand:
         bridge = stand.bridge
         with Watcher(bridge, every_s=1.0) as watcher:
             stand.start_load(options.rate_per_s)
             _tell(f"{'at':>8}  {'fault':32} {'lasted':>8} {'in flight':>10} {'spooled':>9}")
-            for each in rage(stand, seed=options.seed, every_s=options.every_s, lasts_s=lasts_s):
+            for each in rage(
+                stand,
+                seed=options.seed,
+                every_s=options.every_s,
+                lasts_s=lasts_s,
+                spare_bridge=options.spare_bridge,
+            ):
                 happened.append(each)
                 _tell(
                     f"{each.at_s:7.1f}s  {each.name:32} {each.lasted_s:7.1f}s"
@@ -114,6 +135,10 @@ def run(options: Options, directory: Path) -> Outcome:
         residue=stopped[-1]["residue"] if stopped else None,
         rss_peak_mb_first=max(first, default=0) / MEGABYTE,
         rss_peak_mb_later=max(later, default=0) / MEGABYTE,
+        rss_calm_mb=(
+            watcher.rss_calm_bytes(border_s, 2 * border_s) / MEGABYTE,
+            watcher.rss_calm_bytes(lasts_s - border_s, lasts_s) / MEGABYTE,
+        ),
         descriptors_at_end=descriptors,
     )
 
@@ -165,6 +190,8 @@ def _tell_outcome(outcome: Outcome) -> None:
         ("faults", len(outcome.faults)),
         ("peak memory, first minutes, MB", round(outcome.rss_peak_mb_first, 1)),
         ("peak memory, later, MB", round(outcome.rss_peak_mb_later, 1)),
+        ("calm memory, early, MB", round(outcome.rss_calm_mb[0], 1)),
+        ("calm memory, late, MB", round(outcome.rss_calm_mb[1], 1)),
     ):
         _tell(f"{name:32} {value:>12}")
     for example in verdict.examples:
@@ -189,6 +216,10 @@ def _make_parser() -> _Parser:
     parser.add_argument("--every", type=float, default=30.0, help="seconds between two faults")
     parser.add_argument("--seed", type=int, help="repeats the schedule of an earlier campaign")
     parser.add_argument("--directory", type=Path, help="keep logs, spool and configuration here")
+    parser.add_argument(
+        "--spare-bridge", action="store_true", help="faults of all others: for its memory"
+    )
+    parser.add_argument("--keys-max", type=int, default=1_000_000, help="dedup.keys_max")
     given = parser.add_argument_group(
         "a test cluster of your own",
         "there only the bridge is killed and its links are cut; topics are made, and deleted",
@@ -230,6 +261,8 @@ def _parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
         rate_per_s=arguments.rate,
         every_s=arguments.every,
         seed=secrets.randbelow(1_000_000) if arguments.seed is None else arguments.seed,
+        spare_bridge=arguments.spare_bridge,
+        keys_max=arguments.keys_max,
         given=_given(arguments) if is_given else None,
     )
     return options, arguments.directory

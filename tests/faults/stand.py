@@ -102,8 +102,9 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
 class Stand:
     """Everything that runs; `with` starts it and ends it."""
 
-    def __init__(self, directory: Path, *, given: Given | None) -> None:
+    def __init__(self, directory: Path, *, given: Given | None, keys_max: int = 1_000_000) -> None:
         self.given = given
+        self._keys_max = keys_max
         self.mosquitto: MosquittoProcess | None = None
         self.kafka: KafkaProcess | None = None
         self._directory = directory
@@ -203,6 +204,7 @@ class Stand:
             "kafka": kafka,
             "dead_letter": {"kafka_topic": self.dead_letters},
             "spool": {"after_s": 2.0},
+            "dedup": {"keys_max": self._keys_max},
             "route": [{"filter": topic_filter, "kafka_topic": self.telemetry}],
         }
 

@@ -1,5 +1,6 @@
 """A second pair of eyes: health and memory of a bridge, sampled while a test does other things."""
 
+import statistics
 import threading
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ import psutil
 from tests.support.bridge_process import BridgeProcess
 
 SAMPLE_EVERY_S = 0.25
+OK = 200
 _END_S = 30.0
 
 
@@ -93,6 +95,15 @@ class Watcher:
     def rss_peak_bytes(self) -> int:
         """Return the most resident memory that was seen."""
         return max((each.rss_bytes or 0 for each in self.samples), default=0)
+
+    def rss_calm_bytes(self, from_s: float, to_s: float) -> float:
+        """Return the median of what was resident while the bridge was ready, in this time."""
+        calm = [
+            each.rss_bytes
+            for each in self.samples
+            if from_s <= each.at_s < to_s and each.ready == OK and each.rss_bytes
+        ]
+        return statistics.median(calm) if calm else 0.0
 
     def rss_growth_bytes(self, *, after_s: float) -> int:
         """Return the peak beyond what was resident at that moment."""
