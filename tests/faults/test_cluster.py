@@ -100,7 +100,7 @@ def test_the_leader_killed_under_load_loses_doubles_and_reorders_nothing(
 def test_one_partition_without_a_leader_holds_its_own_devices_and_no_others(
     make_stage: MakeStage, cluster: KafkaCluster, length: Length
 ) -> None:
-    span_s = length(8.0, 120.0)
+    span_s = length(8.0, 300.0)
     stage = make_stage(cluster.client)
     alone = {"min.insync.replicas": "1"}
     cluster.client.create_topic(stage.telemetry, config=alone, assignment=[[1], [2], [3]])
