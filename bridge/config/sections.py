@@ -122,6 +122,10 @@ class Route(Section, frozen=True):
     """What a message is: `telemetry` is validated and enriched."""
     format: Literal["json", "msgpack", "cbor", "protobuf"] = "json"
     """Format of a payload whose PUBLISH names no Content Type."""
+    priority: Literal["high", "medium", "low"] = "medium"
+    """`high` has no limit of its devices unless the route sets one."""
+    per_device_per_s: Annotated[float, Meta(ge=0)] | None = None
+    """Messages a second that one device may send on this route; left out: `limits` says it."""
     payload_bytes_max: Annotated[int, Meta(ge=1, le=268_435_455)] = 262_144
     """A larger payload becomes a dead letter `too_large`."""
     user_properties: Annotated[tuple[NonEmpty, ...], Meta(max_length=16)] = ()
@@ -176,6 +180,17 @@ class RegistrySection(Section, frozen=True):
     """TOML file with a table for each device; read again when it changes."""
     kafka_topic: NonEmpty | None = None
     """Compacted Kafka topic, key device id; `registry load` fills it from such a file."""
+
+
+class LimitsSection(Section, frozen=True):
+    """How much a device may send. A backlog is not punished: the device's own clock counts too."""
+
+    per_device_per_s: Annotated[float, Meta(ge=0)] = 10.0
+    """Messages a second; 0 turns the limits off."""
+    burst: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
+    """Messages at once, after a pause."""
+    on_exceed: Literal["dlq", "drop"] = "dlq"
+    """What becomes of the rest: dead letters `rate_limited`, or nothing but a count."""
 
 
 class SpoolSection(Section, frozen=True):
@@ -237,6 +252,7 @@ class BridgeConfig(Section, frozen=True):
     dead_letter: DeadLetterSection = DeadLetterSection()
     validation: ValidationSection = ValidationSection()
     registry: RegistrySection | None = None
+    limits: LimitsSection = LimitsSection()
     dedup: DedupSection = DedupSection()
     spool: SpoolSection = SpoolSection()
     gaps: GapsSection = GapsSection()

@@ -128,6 +128,8 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     settled: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Outcome))
     messages: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Status))
     dead_letters: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))
+    dropped: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))
+    """Messages that a policy of the operator leaves out."""
     flagged_copies: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))
     """Copies in the dead letter topic, of messages that are telemetry all the same."""
     records_produced_again: int = 0

@@ -136,6 +136,12 @@ class _BridgeCollector(Collector):
                 counters.dead_letters,
             ),
             (
+                "bridge_messages_dropped",
+                "reason",
+                "Messages left out by a policy of the configuration.",
+                counters.dropped,
+            ),
+            (
                 "bridge_flagged_copies",
                 "reason",
                 "Copies of flagged messages in the dead letter topic; their records are telemetry.",

@@ -11,6 +11,7 @@ from bridge.fleet.flagged_copies import FlaggedCopies
 from bridge.fleet.registry import Registry
 from bridge.kafka.record import Instant, Record
 from bridge.mqtt.packets import Inbound, PoisonPublish, Publish
+from bridge.pipeline.allowance import Allowance
 from bridge.pipeline.dead_letter import DeadLetters
 from bridge.pipeline.decode import decode
 from bridge.pipeline.enrich import (
@@ -25,6 +26,7 @@ from bridge.pipeline.judge import NO_FLAGS, Judge, warnings_of
 from bridge.pipeline.route import write_telemetry
 from bridge.pipeline.validate import TimeBounds, validate
 from bridge.pipeline.verdict import (
+    Dropped,
     Duplicate,
     Flag,
     Layer,
@@ -61,26 +63,34 @@ class Stages(NamedTuple):
 _STAGES = Stages()
 
 
-Outcome: TypeAlias = Record | Duplicate | Several
+Outcome: TypeAlias = Record | Duplicate | Several | Dropped
 
 
 class Policy(NamedTuple):
-    """What is judged beyond the message itself: layers 3 and 4."""
+    """What is judged beyond the message itself: layers 3 and 4, and how many there may be."""
 
     judge: Judge
     registry: Registry
     copies: FlaggedCopies
     modes: Mapping[Layer, FlaggedMode]
     """Where a message goes that a layer flags."""
+    allowance: Allowance | None = None
+    """How much a device may send."""
 
     @classmethod
-    def of(cls, validation: ValidationSection, registry: Registry) -> "Policy":
+    def of(
+        cls,
+        validation: ValidationSection,
+        registry: Registry,
+        allowance: Allowance | None = None,
+    ) -> "Policy":
         """Make what the configuration says."""
         return cls(
             Judge(validation),
             registry,
             FlaggedCopies(validation.flagged_copy_interval_s),
             {Layer.SEMANTIC: validation.semantic, Layer.BUSINESS: validation.business},
+            allowance,
         )
 
 
@@ -176,10 +186,12 @@ class Flow:
             if knowledge is _OTHER_CONTENT:
                 verdict.warnings = [*(verdict.warnings or ()), SECOND_READING]
             outcome = self._forward(verdict, packet, address, properties, received, identity)
-            if type(outcome) is not Rejected:
+            if type(outcome) is not Rejected and type(outcome) is not Dropped:
                 return verdict, outcome
             begun = b""
             self._duplicates.abandon(key)
+            if type(outcome) is Dropped:
+                return verdict, outcome
             return self._reject(packet, outcome, address, properties, received)
         except Exception as error:  # noqa: BLE001 - the class docstring says why
             if begun:
@@ -195,12 +207,16 @@ class Flow:
         properties: Mapping[str, str],
         received: Instant,
         identity: Identity,
-    ) -> Record | Several | Rejected:
-        """Judge a message by layers 3 and 4, and make of it what their modes say."""
+    ) -> Record | Several | Rejected | Dropped:
+        """Judge a message by its number and by layers 3 and 4, and make of it what they say."""
         flags: Sequence[Flag] = NO_FLAGS
         policy = self._policy
         if policy is not None:
             entry = policy.registry.look_up(address.device_id)
+            if policy.allowance is not None and not packet.retain:
+                excess = policy.allowance.judge(verdict, address, entry, received)
+                if excess is not None:
+                    return excess
             flags = policy.judge.judge(verdict.message, address.device_id, entry)
         if not flags:
             self._enrich(verdict, received)

@@ -93,6 +93,13 @@ class Duplicate(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 @final
+class Dropped(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """No record is made of the message, because the operator chose so; it is counted."""
+
+    reason: Reason
+
+
+@final
 class Several(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A record, and copies of its message that owe nothing to anybody."""
 

@@ -10,7 +10,7 @@ from bridge.kafka.record import DeadLetter
 from bridge.kafka.shipment import Settleable, Shipment
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome, Status
 from bridge.observe.log import EventLog
-from bridge.pipeline.verdict import Reason
+from bridge.pipeline.verdict import Dropped, Reason
 from bridge.runtime.spooling import Follower, Safe
 
 _FAILED: Final = frozenset({str(Reason.KAFKA_REFUSED), str(Reason.INTERNAL_ERROR)})
@@ -52,6 +52,15 @@ class Accounts:
             receipt.settle()
             counters.messages[Status.DUPLICATE] += 1
             counters.settled[Outcome.DUPLICATE] += receipt.is_promised
+
+    def settle_dropped(self, dropped: Dropped, receipt: Settleable | None) -> None:
+        """Settle what a policy leaves out, and count it by its reason."""
+        counters = self._counters
+        counters.messages[Status.DROPPED] += 1
+        counters.dropped[dropped.reason] += 1
+        if receipt is not None:
+            receipt.settle()
+            counters.settled[Outcome.DROPPED] += receipt.is_promised
 
     def confirm(self, confirmed: list[Shipment], now: float) -> None:
         """Settle the receipts and count where each message ended."""

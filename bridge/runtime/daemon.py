@@ -90,6 +90,7 @@ class Daemon:
         self._traffic = parts.traffic
         self._recovery = parts.recovery
         self._registry_source = parts.registry_source
+        self._fleet_state = parts.fleet_state
         self._gaps = parts.gaps
         self._narrator = parts.narrator
         self._link = parts.link
@@ -119,6 +120,7 @@ class Daemon:
         await self._open_spool()
         if self._registry_source is not None:
             await self._registry_source.start()
+        await self._fleet_state.load()
         await ops.start()
         self._log.emit("ops_listening", address=ops.address)
         tasks = [
@@ -126,6 +128,7 @@ class Daemon:
             self._loop.create_task(self._watch.run(), name="kafka-watch"),
             self._loop.create_task(self._tick(), name="tick"),
             self._loop.create_task(self._recovery.release(), name="release"),
+            self._loop.create_task(self._fleet_state.run(), name="fleet-state"),
         ]
         if self._registry_source is not None:
             following = self._registry_source.follow()
@@ -138,6 +141,8 @@ class Daemon:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        is_settled = self._failure is None and not self._outbox.unsettled.records
+        await self._fleet_state.close(is_settled=is_settled)
         if self._registry_source is not None:
             await self._registry_source.close()
         self._watch.close()

@@ -7,18 +7,21 @@ from pathlib import Path
 
 from bridge.config import secrets
 from bridge.config.sections import BridgeConfig
+from bridge.fleet.limits import Limits
 from bridge.fleet.registry import Registry
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import value_bytes_max
 from bridge.kafka.shipment import Unsettled
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
 from bridge.observe.log import EventLog
+from bridge.pipeline.allowance import Allowance
 from bridge.pipeline.decode import decoding_of
 from bridge.pipeline.flow import Flow, Policy, Stages
 from bridge.runtime import clock
 from bridge.runtime.accounts import Books
 from bridge.runtime.checkpoints import Checkpoints
 from bridge.runtime.clock import LoopClock
+from bridge.runtime.fleet_state import FleetState
 from bridge.runtime.gap_finder import GapFinder
 from bridge.runtime.gap_records import GapRecords
 from bridge.runtime.kafka_producer import KafkaProducer, Properties, kafka_properties
@@ -97,6 +100,13 @@ class Parts:
             log,
             bytes_max=config.spool.bytes_max,
         )
+        self.limits = self._make_limits()
+        self.fleet_state = FleetState(
+            self.state,
+            {} if self.limits is None else {"limits": self.limits},
+            client_id=mqtt.client_id,
+            log=log,
+        )
         self.traffic = self._make_traffic()
         self.recovery = self._make_recovery(on_task)
         gap_records = GapRecords(self.producer, config, self.books.counters, log)
@@ -151,8 +161,16 @@ class Parts:
             bytes_max=spool.bytes_max,
         )
 
+    def _make_limits(self) -> Limits | None:
+        routes = self._config.route
+        is_wanted = self._config.limits.per_device_per_s or any(x.per_device_per_s for x in routes)
+        return Limits() if is_wanted else None
+
     def _make_traffic(self) -> Traffic:
         config = self._config
+        allowance = None
+        if self.limits is not None:
+            allowance = Allowance.of(config.limits, config.route, self.limits)
         return Traffic(
             flow=Flow(
                 routes=config.route,
@@ -160,7 +178,7 @@ class Parts:
                 validation=config.validation,
                 entropy=os.urandom,
                 duplicates=self.duplicates,
-                policy=Policy.of(config.validation, self.registry),
+                policy=Policy.of(config.validation, self.registry, allowance),
                 stages=Stages(decode=decoding_of(config).decode),
             ),
             duplicates=self.duplicates,

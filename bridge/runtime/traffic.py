@@ -20,7 +20,7 @@ from bridge.mqtt.events import Received
 from bridge.mqtt.session import Session
 from bridge.observe.counters import Status
 from bridge.pipeline.flow import Flow, Outcome
-from bridge.pipeline.verdict import Duplicate, Several
+from bridge.pipeline.verdict import Dropped, Duplicate, Several
 from bridge.runtime.accounts import Accounts, Books, Journal
 from bridge.runtime.clock import Clock, Timer
 from bridge.runtime.fault_points import reach
@@ -245,6 +245,8 @@ class Traffic:
                 # A copy is made beside the record, and no PUBACK waits for it.
                 records += outcome.records
                 kept += [receipt, *[None] * (len(outcome.records) - 1)]
+            elif isinstance(outcome, Dropped):
+                self._accounts.settle_dropped(outcome, receipt)
             elif receipt is None:
                 self._books.counters.messages[Status.DUPLICATE] += 1
             elif outcome.is_under_way:

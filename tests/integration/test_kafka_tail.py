@@ -4,6 +4,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -54,10 +55,11 @@ class Topic:
 
     def make_reader(self) -> TailReader:
         log = EventLog(level=Level.DEBUG, lines=StreamLines(self.log), renderer=render_json)
-        return TailReader(self.tail, WINDOW, quiet_s=0.0, log=log)
+        return TailReader(self.tail, WINDOW, quiet_s=0.0, lacking_after_s=inf, log=log)
 
     def create(self) -> None:
         self.kafka.client.create_topic(self.name, self.partitions)
+        self._await_partitions()  # A leader that metadata names may not know it yet.
 
     def make_anew(self) -> None:
         self.kafka.client.delete_topic(self.name)
@@ -68,10 +70,13 @@ class Topic:
         admin = self.kafka.client.admin()  # Kept: its answers end with it.
         added = admin.create_partitions([NewPartitions(self.name, self.partitions)])
         added[self.name].result(REQUEST_TIMEOUT_S)
+        self._await_partitions()
+
+    def _await_partitions(self) -> None:
         eventually(
             self._count_partitions,
             lambda count: count == self.partitions,
-            what="the new partition has a leader",
+            what="every partition tells its end",
         )
 
     def _count_partitions(self) -> int:
@@ -121,8 +126,9 @@ def topic(kafka: ChosenKafka, unique_name: Callable[[str], str]) -> Topic:
 
 
 def test_empty_partitions_have_ends_and_nothing_in_them(topic: Topic) -> None:
-    assert Tail(chunks=[], ends=topic.ends(0, 0)) == topic.read_window()
-    assert Tail(chunks=[], ends=topic.ends(0, 0)) == topic.read_from(topic.ends(0, 0))
+    nothing = Tail(chunks=[], ends=topic.ends(0, 0), partitions={topic.name: 2})
+    assert nothing == topic.read_window()
+    assert nothing == topic.read_from(topic.ends(0, 0))
     assert topic.ends(0, 0) == topic.tail.ends()
 
 
@@ -232,7 +238,7 @@ def test_partitions_that_retention_emptied_have_nothing_in_them(topic: Topic) ->
 
     tail = topic.read_window()
 
-    assert Tail(chunks=[], ends=topic.ends(5, 5)) == tail
+    assert Tail(chunks=[], ends=topic.ends(5, 5), partitions={topic.name: 2}) == tail
 
 
 def test_what_a_transaction_aborted_is_not_known_and_its_marker_is_no_record_to_wait_for(
@@ -354,6 +360,7 @@ async def test_a_kafka_that_does_not_answer_has_no_ends(topic: Topic) -> None:
         KafkaTail({"bootstrap.servers": f"127.0.0.1:{free_port()}"}, {topic.name: Kind.TELEMETRY}),
         WINDOW,
         quiet_s=0.0,
+        lacking_after_s=inf,
         log=EventLog(level=Level.DEBUG, lines=StreamLines(topic.log), renderer=render_json),
     )
 

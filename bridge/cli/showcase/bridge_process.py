@@ -29,6 +29,9 @@ client_id = "mqtt-kafka-bridge-demo"
 [kafka]
 bootstrap_servers = {bootstrap_servers}
 
+[limits]
+per_device_per_s = 0  # A few devices send as fast as they can here.
+
 [ops]
 listen = "127.0.0.1:{ops_port}"
 

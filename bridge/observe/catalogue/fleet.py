@@ -4,6 +4,14 @@ from bridge.observe.catalogue.entry import Event, Level, event
 
 EVENTS: tuple[Event, ...] = (
     event(
+        "fleet_state_failed",
+        Level.WARNING,
+        "path error",
+        "What is known of the devices (how much they sent, when) cannot be kept, or not be read:"
+        " the next start, or this one, learns anew. Said once.",
+        "Make room in the state directory, or set its rights.",
+    ),
+    event(
         "registry_loaded",
         Level.INFO,
         "source devices added changed removed types digest took_s",

@@ -1,0 +1,55 @@
+"""How much a device may send: the limit of its route, with what the registry says of it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bridge.config.sections import LimitsSection, Route
+from bridge.fleet.limits import Limit, Limits, limit_of_device, limit_of_route
+from bridge.fleet.registry import DeviceEntry
+from bridge.kafka.record import Instant
+from bridge.pipeline.identity import Address
+from bridge.pipeline.verdict import Dropped, Layer, Reason, Rejected, Telemetry
+
+
+class Allowance(NamedTuple):
+    """Ask for each message that is no duplicate; the answer is what becomes of it, if too many."""
+
+    limits: Limits
+    by_filter: dict[str, Limit | None]
+    is_dropped: bool
+
+    @classmethod
+    def of(cls, section: LimitsSection, routes: Sequence[Route], limits: Limits) -> "Allowance":
+        """Make what the configuration says."""
+        by_filter = {
+            each.filter: limit_of_route(
+                kind=each.kind,
+                priority=each.priority,
+                per_device_per_s=each.per_device_per_s,
+                default_per_s=section.per_device_per_s,
+                burst=section.burst,
+                bucket=each.filter.encode(),
+            )
+            for each in routes
+        }
+        return cls(limits, by_filter, section.on_exceed == "drop")
+
+    def judge(
+        self, verdict: Telemetry, address: Address, entry: DeviceEntry | None, received: Instant
+    ) -> Rejected | Dropped | None:
+        """Tell what becomes of a message that is one too many; None where it is not."""
+        assert address.route is not None, "telemetry without a route"
+        limit = self.by_filter[address.route.filter]
+        if limit is None:
+            return None
+        if entry is not None and entry.limits is not None:
+            limit = limit_of_device(limit, entry.limits.per_device_per_s, entry.limits.burst)
+            if limit is None:
+                return None
+        if self.limits.admit(address.key, limit, verdict.measured_at_us, received.monotonic_s):
+            return None
+        if self.is_dropped:
+            return Dropped(Reason.RATE_LIMITED)
+        return Rejected(
+            Reason.RATE_LIMITED, Layer.POLICY, limit.explain(), timestamp=verdict.timestamp
+        )
