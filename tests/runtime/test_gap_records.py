@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from bridge.runtime.gap_records import RECORDS_MAX, RETRY_S, Gap
+from bridge.runtime.aside_records import RETRY_S
+from bridge.runtime.gap_records import RECORDS_MAX, Gap
 from tests.runtime.gap_stand import Stand
 
 
