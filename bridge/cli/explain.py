@@ -18,7 +18,16 @@ from bridge.mqtt.packets import Inbound, PoisonPublish
 from bridge.pipeline.decode import decoding_of
 from bridge.pipeline.flow import Flow, Stages
 from bridge.pipeline.judge import Judge
-from bridge.pipeline.verdict import Layer, Rejected, Telemetry, Verdict
+from bridge.pipeline.verdict import (
+    Duplicate,
+    Layer,
+    Passed,
+    Readings,
+    Rejected,
+    Single,
+    Telemetry,
+    Verdict,
+)
 from bridge.pipeline.wording import escape, quote
 from bridge.runtime.clock import instant
 from bridge.runtime.registry_disk import read_registry_file
@@ -110,18 +119,35 @@ def explain(
         dead_letter_topic=config.dead_letter.kafka_topic,
         validation=config.validation,
         entropy=os.urandom,
+        registry=known.registry,
     )
-    verdict, record = flow.carry(_as_packet(message, config), received)
-    assert isinstance(record, Record), "a flow that knows nothing found a duplicate"
-    return [
+    verdict, outcome = flow.carry(_as_packet(message, config), received)
+    lines = [
         _row("MQTT topic", escape(message.topic)),
         _row("payload", f"{len(message.payload)} bytes"),
-        "",
-        *_tell_layers(verdict),
-        *_tell_judgement(verdict, config.validation, known),
-        "",
-        *_tell_record(record),
     ]
+    if not isinstance(outcome, Readings):
+        return [*lines, "", *_tell_one(verdict, outcome, config.validation, known)]
+    for index, each in enumerate(zip(outcome.verdicts, outcome.outcomes, strict=True)):
+        lines += ["", _row("reading", str(index)), *_tell_one(*each, config.validation, known)]
+    return lines
+
+
+def _tell_one(
+    verdict: Verdict | Passed, outcome: Single, validation: ValidationSection, known: _Registry
+) -> Iterator[str]:
+    """Explain one message, or one reading of a batch."""
+    if isinstance(verdict, Passed):
+        yield _row("layers", "none: the route is opaque")
+    else:
+        yield from _tell_layers(verdict)
+        yield from _tell_judgement(verdict, validation, known)
+    yield ""
+    if isinstance(outcome, Record):
+        yield from _tell_record(outcome)
+        return
+    assert isinstance(outcome, Duplicate), "a flow without a policy dropped or copied"
+    yield _row("outcome", "duplicate of another reading of this batch")
 
 
 def _tell_layers(verdict: Verdict) -> Iterator[str]:

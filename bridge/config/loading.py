@@ -3,16 +3,20 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
-from bridge.config import kafka_rules, on_disk, rules, validation_rules
+from bridge.config import kafka_rules, on_disk, rules, silence_rules, validation_rules
 from bridge.config.converting import Conversion
 from bridge.config.layers import Layers
 from bridge.config.paths import KeyPath, key_text, leaves
 from bridge.config.problems import Problem
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ConfigError
+
+BATCH_BYTES_MAX: Final = 1_048_576
+"""`payload_bytes_max` of a batch route that names none."""
 
 _LINE = re.compile(r'config file "(?:[^"\\]|\\.)*" line (\d+)')
 
@@ -45,11 +49,12 @@ def load(
     layers.add_overrides(overrides)
 
     conversion = Conversion(layers.tree, BridgeConfig)
-    config = conversion.convert()
+    config = _fill_batch_routes(conversion.convert(), layers.tree)
     findings = [
         *rules.check(config),
         *kafka_rules.check(config.kafka),
         *validation_rules.check(config),
+        *silence_rules.check(config),
     ]
     if reads_files:
         findings += on_disk.check(config, environment)
@@ -64,6 +69,20 @@ def load(
         origins=_origins(config, layers),
         warnings=tuple(layers.render(found) for found in findings),
     )
+
+
+def _fill_batch_routes(config: BridgeConfig, tree: Mapping[str, Any]) -> BridgeConfig:
+    """Give batch routes the bound that is theirs where they name none."""
+    written = tree.get("route")
+    if not isinstance(written, list) or len(written) != len(config.route):
+        return config
+    routes = tuple(
+        msgspec.structs.replace(route, payload_bytes_max=BATCH_BYTES_MAX)
+        if route.kind == "batch" and "payload_bytes_max" not in table
+        else route
+        for route, table in zip(config.route, written, strict=True)
+    )
+    return msgspec.structs.replace(config, route=routes)
 
 
 def _still_true(findings: Sequence[Problem], conversion: Conversion[BridgeConfig]) -> list[Problem]:

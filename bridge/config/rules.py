@@ -17,6 +17,7 @@ from bridge.config.sections import BridgeConfig, MqttSection, Route, Secret
 MQTT_TOPIC_BYTES_MAX = 65_535
 KAFKA_TOPIC_CHARACTERS_MAX = 249
 MQTT_TLS_PORT = 8883
+BATCH_FORMATS: Final = frozenset(("json", "msgpack", "cbor"))
 FLUSH_RESERVE_S: Final = 5.0
 """The part of the drain budget that the flush to Kafka does not get."""
 DEVICE_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -35,6 +36,7 @@ def check(config: BridgeConfig) -> Iterator[Problem]:
     yield from _check_dead_letter(config)
     yield from _check_gaps(config)
     yield from _check_spool(config)
+    yield from _check_kinds(config.route)
     yield from _check_formats(config)
     try:
         host_and_port(config.ops.listen, port_min=0)
@@ -197,6 +199,25 @@ def _check_routes(config: BridgeConfig) -> Iterator[Problem]:
                 f"{route.payload_bytes_max} is more than mqtt.packet_bytes_max"
                 f" ({config.mqtt.packet_bytes_max}), which is reached first; raise that one too",
                 also=(("mqtt", "packet_bytes_max"),),
+                is_warning=True,
+            )
+
+
+def _check_kinds(routes: tuple[Route, ...]) -> Iterator[Problem]:
+    for index, route in enumerate(routes):
+        if route.kind == "batch" and route.format not in BATCH_FORMATS:
+            yield Problem(
+                ("route", index, "format"),
+                f"{quoted(route.format)} cannot hold a batch; write json, msgpack or cbor,"
+                " or let each reading be a message of its own",
+                also=(("route", index, "kind"),),
+            )
+        if route.kind == "opaque" and route.format != "json":
+            yield Problem(
+                ("route", index, "format"),
+                "is never read on an opaque route, whose payloads are carried as they are;"
+                " remove it",
+                also=(("route", index, "kind"),),
                 is_warning=True,
             )
 

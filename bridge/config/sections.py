@@ -118,8 +118,9 @@ class Route(Section, frozen=True):
     """Topic Filter; its one + is the device id."""
     kafka_topic: NonEmpty = "telemetry-raw"
     """Kafka topic of the telemetry records."""
-    kind: Literal["telemetry"] = "telemetry"
-    """What a message is: `telemetry` is validated and enriched."""
+    kind: Literal["telemetry", "batch", "opaque"] = "telemetry"
+    """What a message is: `telemetry` is validated and enriched, `batch` holds many readings that
+    become telemetry one by one, `opaque` is carried as it is."""
     format: Literal["json", "msgpack", "cbor", "protobuf"] = "json"
     """Format of a payload whose PUBLISH names no Content Type."""
     priority: Literal["high", "medium", "low"] = "medium"
@@ -127,9 +128,12 @@ class Route(Section, frozen=True):
     per_device_per_s: Annotated[float, Meta(ge=0)] | None = None
     """Messages a second that one device may send on this route; left out: `limits` says it."""
     payload_bytes_max: Annotated[int, Meta(ge=1, le=268_435_455)] = 262_144
-    """A larger payload becomes a dead letter `too_large`."""
+    """A larger payload becomes a dead letter `too_large`; left out on a batch route: 1048576."""
     user_properties: Annotated[tuple[NonEmpty, ...], Meta(max_length=16)] = ()
     """Names of MQTT 5 User Properties that become headers `mqtt.user.<name>`."""
+    presence: bool = False
+    """On an opaque route: payloads `online` and `offline`, wills too, say whether a device is
+    there; they are carried all the same."""
 
 
 class DeadLetterSection(Section, frozen=True):
@@ -153,6 +157,8 @@ class ValidationSection(Section, frozen=True):
     """How far a device's timestamp may be ahead of the server's clock."""
     timestamp_age_max_s: PositiveSeconds = 604_800
     """How old a device's timestamp may be."""
+    clock_offset_max_s: PositiveSeconds = 30
+    """A device's clock that is wrong by more is told, once; its messages are judged as all are."""
     semantic: FlaggedMode = "both"
     """Where a message goes that layer 3 (ranges) flags: on, to the dead letters, or both."""
     business: FlaggedMode = "both"
@@ -202,6 +208,27 @@ class SpoolSection(Section, frozen=True):
     """Bytes of records on disk; 0 turns the spool off."""
     after_s: PositiveSeconds = 5.0
     """A Kafka topic that has confirmed nothing for so long: its records go to disk."""
+
+
+class SilenceSection(Section, frozen=True):
+    """Which devices fell silent, and where that is told."""
+
+    source: Literal["mqtt", "kafka"] = "mqtt"
+    """Who listens: the bridge itself, or `watch`, which reads the telemetry topics."""
+    expected_interval_s: PositiveSeconds = 60
+    """How often a device is taken to speak at most; the registry may name another interval."""
+    multiplier: Annotated[float, Meta(ge=0)] = 3
+    """So many intervals without a message are a silence; 0 turns it off."""
+    fleet_share: Annotated[float, Meta(gt=0, le=1)] = 0.2
+    """That share of the devices silent at once is told as one silence of the fleet,"""
+    fleet_min: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
+    """where it is at least so many devices."""
+    kafka_topic: NonEmpty = "device-alerts"
+    """Kafka topic of the alerts; where it cannot be written, nothing else waits for it."""
+    watch_group: NonEmpty = "mqtt-kafka-bridge-watch"
+    """Consumer group of all `watch` of one fleet: each device has one of them."""
+    watch_back_s: Annotated[float, Meta(gt=0, le=604_800)] = 3_600
+    """How far back `watch` reads, so as to know who spoke before it came."""
 
 
 class GapsSection(Section, frozen=True):
@@ -255,6 +282,7 @@ class BridgeConfig(Section, frozen=True):
     limits: LimitsSection = LimitsSection()
     dedup: DedupSection = DedupSection()
     spool: SpoolSection = SpoolSection()
+    silence: SilenceSection = SilenceSection()
     gaps: GapsSection = GapsSection()
     ops: OpsSection = OpsSection()
     log: LogSection = LogSection()

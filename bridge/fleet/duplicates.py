@@ -84,6 +84,8 @@ class Duplicates:
 
     def abandon(self, key: bytes) -> Sequence[Settleable]:
         """Make a key new again, since no record of it will be; return who waited for it."""
+        if not key:
+            return _NOBODY  # Of a message that is never recognised.
         waiting = self._under_way.pop(key, _NOBODY)
         self.joined -= len(waiting)
         if self._window is not None:

@@ -156,6 +156,11 @@ class Silence:
         """Count the devices that are remembered."""
         return len(self._slots)
 
+    @property
+    def is_fleet_silent(self) -> bool:
+        """Tell whether a silence of the fleet was told, and not its end."""
+        return self._is_fleet_silent
+
     def count(self, state: int) -> int:
         """Count the devices in a state."""
         return self._counts[state]

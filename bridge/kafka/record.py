@@ -1,6 +1,6 @@
 """What is handed to Kafka."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -40,6 +40,21 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     topic: str
     payload: bytes
     content_type: str | None
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """One reading of a batch: what is received of it alone, and an `Origin`."""
+
+    topic: str
+    payload: bytes
+    """The bytes of the reading, not of the batch."""
+    content_type: str | None
+    batch_id: str | int
+    index: int
+    """Its place in the batch, from 0."""
+    retain: bool = False
+    user_properties: ClassVar[list[tuple[str, str]]] = []
+    """Those of the batch are read once, for all of its readings."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, eq=False, gc=False):

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from bridge.kafka.record import DeadLetter, Headers, Instant, Kept, Record
+from bridge.kafka.record import DeadLetter, Headers, Instant, Kept, Origin, Reading, Record
 
 VERSION: Final = 1
 KEY_BYTES: Final = 16
@@ -38,6 +38,9 @@ class _Layout1(msgspec.Struct, frozen=True, array_like=True, gc=False):
     is_flagged: bool
     is_copy: bool = False
     """The dead letter is a copy."""
+    batch_id: str | int | None = None
+    """Of a reading that came in a batch; then the payload is that of the reading."""
+    reading_index: int = 0
 
 
 def identity_of(dedup_key: bytes, *, is_promised: bool) -> bytes:
@@ -67,6 +70,7 @@ def to_row(record: Record) -> bytes:
     """Write a record as bytes."""
     origin = record.origin
     letter = record.dead_letter
+    reading = origin if isinstance(origin, Reading) else None
     layout = _Layout1(
         record.kafka_topic,
         record.key,
@@ -79,6 +83,8 @@ def to_row(record: Record) -> bytes:
         None if letter is None else msgspec.structs.astuple(letter)[:_LETTER_FIELDS],
         record.is_flagged,
         letter is not None and letter.is_copy,
+        None if reading is None else reading.batch_id,
+        0 if reading is None else reading.index,
     )
     return bytes((VERSION,)) + _ENCODER.encode(layout)
 
@@ -97,13 +103,18 @@ def from_row(row: bytes, *, dedup_key: bytes, monotonic_s: float) -> Record:
         raise RowError(f"row cannot be read: {error}") from error
     payload = layout.value if layout.payload is None else layout.payload
     letter = layout.dead_letter
+    origin: Origin = Kept(layout.mqtt_topic, payload, layout.content_type)
+    if layout.batch_id is not None:
+        origin = Reading(
+            layout.mqtt_topic, payload, layout.content_type, layout.batch_id, layout.reading_index
+        )
     return Record(
         layout.kafka_topic,
         layout.key,
         layout.value,
         layout.headers,
         Instant(layout.received_us, monotonic_s, _rfc3339(layout.received_us)),
-        Kept(layout.mqtt_topic, payload, layout.content_type),
+        origin,
         None if letter is None else DeadLetter(*letter, layout.is_copy),
         layout.is_flagged,
         dedup_key,

@@ -45,6 +45,12 @@ class Share(msgspec.Struct, eq=False, gc=False):
             self.joint.receipt.settle()
 
 
+def shares_of(receipt: Settleable | None, count: int) -> list[Share]:
+    """Divide the receipt of one PUBLISH among the readings in it; the first stands for it."""
+    joint, is_promised = Joint(receipt, count), promised(receipt)
+    return [Share(joint, is_promised and not number) for number in range(count)]
+
+
 def promised(receipt: Settleable | None) -> bool:
     """Tell whether a record is one that the conservation equation counts."""
     return receipt is not None and receipt.is_promised

@@ -75,6 +75,17 @@ class GapCause(enum.StrEnum):
     """The subscription is granted, but the canary did not come back."""
 
 
+class AlertType(enum.StrEnum):
+    """What is told of devices: the `type` of an alert record."""
+
+    DEVICE_SILENCE = "device_silence"
+    DEVICE_RECOVERED = "device_recovered"
+    DEVICE_OFFLINE = "device_offline"
+    DEVICE_ONLINE = "device_online"
+    FLEET_SILENCE = "fleet_silence"
+    FLEET_RECOVERED = "fleet_recovered"
+
+
 class CanaryOutcome(enum.StrEnum):
     """What became of a canary."""
 
@@ -130,6 +141,8 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     dead_letters: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))
     dropped: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))
     """Messages that a policy of the operator leaves out."""
+    readings: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Outcome))
+    """Where the readings of batches ended; a batch is one message of the equation."""
     flagged_copies: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))
     """Copies in the dead letter topic, of messages that are telemetry all the same."""
     records_produced_again: int = 0
@@ -146,6 +159,11 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     )
     gaps: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(GapCause))
     gap_records_dropped: int = 0
+    alerts: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(AlertType))
+    alert_records_dropped: int = 0
+    """Alerts that waited for Kafka and went because there were too many."""
+    clocks_told_wrong: int = 0
+    """Times that a device's clock was found wrong."""
     canaries: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(CanaryOutcome))
     canaries_received: int = 0
     """QoS 1 PUBLISHes too, but our own: no part of the conservation equation."""

@@ -16,6 +16,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from bridge.observe.counters import LATENCY_BOUNDS_S, Counters, LatencyHistogram
+from bridge.observe.fleet_facts import FleetFacts
+from bridge.observe.fleet_metrics import fleet_families
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -43,6 +45,7 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
     spool_bytes_max: int = 0
     outage_budget_s: float | None = None
     """None where nobody knows: NaN in the exposition; without inflow it is infinite."""
+    fleet: FleetFacts = FleetFacts()
 
 
 class BuildInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +108,9 @@ class _BridgeCollector(Collector):
         yield from self._labelled()
         yield from self._plain()
         yield _histogram(self._latency)
-        yield from _gauge_families(self._gauges(), self._counters)
+        gauges = self._gauges()
+        yield from _gauge_families(gauges, self._counters)
+        yield from fleet_families(gauges.fleet, self._counters)
         yield InfoMetricFamily(
             "bridge_build",
             "Versions of the bridge and of what it stands on.",
@@ -140,6 +145,12 @@ class _BridgeCollector(Collector):
                 "reason",
                 "Messages left out by a policy of the configuration.",
                 counters.dropped,
+            ),
+            (
+                "bridge_readings",
+                "outcome",
+                "Readings of batches, by where they ended; a batch is settled as one message.",
+                counters.readings,
             ),
             (
                 "bridge_flagged_copies",

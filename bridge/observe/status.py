@@ -1,9 +1,11 @@
 """`GET /status`: everything an operator asks first, as one tree, for `top` and the page.
 
-It holds numbers, states and names of Kafka topics: no device, no payload, no secret.
+It holds numbers, states and names of Kafka topics, and the ids of the few devices that stand out:
+no payload, no secret.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ import msgspec
 from bridge.observe import health
 from bridge.observe.averages import Rate
 from bridge.observe.counters import Counters, Outcome
+from bridge.observe.fleet_facts import DeviceFacts, FleetFacts, Sort, fleet_tree
 from bridge.observe.health import HealthInputs
 from bridge.observe.spool_facts import SpoolFacts
 from bridge.observe.text import printable
@@ -47,6 +50,10 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     inflow_per_s: float = 0.0
     """As the outage budget sees it."""
     is_budget_unknown_after: bool = False
+    active_devices: int = 0
+    fleet: FleetFacts = FleetFacts()
+    top: Mapping[Sort, Sequence[DeviceFacts]] = {}
+    """The few devices that stand out most, in each respect."""
 
 
 def status(inputs: StatusInputs) -> dict[str, Any]:
@@ -70,6 +77,11 @@ def status(inputs: StatusInputs) -> dict[str, Any]:
         "dead_letters": dict(counters.dead_letters),
         "gaps": dict(counters.gaps),
         "producer_rebuilds": counters.producer_rebuilds,
+        "active_devices": inputs.active_devices,
+        "fleet": fleet_tree(inputs.fleet),
+        "top_devices": {
+            str(sort): [each.as_tree() for each in devices] for sort, devices in inputs.top.items()
+        },
     }
 
 

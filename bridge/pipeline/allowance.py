@@ -8,7 +8,7 @@ from bridge.fleet.limits import Limit, Limits, limit_of_device, limit_of_route
 from bridge.fleet.registry import DeviceEntry
 from bridge.kafka.record import Instant
 from bridge.pipeline.identity import Address
-from bridge.pipeline.verdict import Dropped, Layer, Reason, Rejected, Telemetry
+from bridge.pipeline.verdict import Dropped, Layer, Reason, Rejected
 
 
 class Allowance(NamedTuple):
@@ -35,10 +35,20 @@ class Allowance(NamedTuple):
         return cls(limits, by_filter, section.on_exceed == "drop")
 
     def judge(
-        self, verdict: Telemetry, address: Address, entry: DeviceEntry | None, received: Instant
+        self,
+        address: Address,
+        entry: DeviceEntry | None,
+        received: Instant,
+        *,
+        measured_at_us: int | None = None,
+        timestamp: str | None = None,
     ) -> Rejected | Dropped | None:
-        """Tell what becomes of a message that is one too many; None where it is not."""
-        assert address.route is not None, "telemetry without a route"
+        """Tell what becomes of a message that is one too many; None where it is not.
+
+        What the device says of its time is given where it says something; `timestamp` is the same
+        in the record's form, for the idempotency key of the letter.
+        """
+        assert address.route is not None, "a message without a route"
         limit = self.by_filter[address.route.filter]
         if limit is None:
             return None
@@ -46,10 +56,8 @@ class Allowance(NamedTuple):
             limit = limit_of_device(limit, entry.limits.per_device_per_s, entry.limits.burst)
             if limit is None:
                 return None
-        if self.limits.admit(address.key, limit, verdict.measured_at_us, received.monotonic_s):
+        if self.limits.admit(address.key, limit, measured_at_us, received.monotonic_s):
             return None
         if self.is_dropped:
             return Dropped(Reason.RATE_LIMITED)
-        return Rejected(
-            Reason.RATE_LIMITED, Layer.POLICY, limit.explain(), timestamp=verdict.timestamp
-        )
+        return Rejected(Reason.RATE_LIMITED, Layer.POLICY, limit.explain(), timestamp=timestamp)

@@ -13,15 +13,15 @@ from typing import NamedTuple
 import msgspec
 
 from bridge.fleet.dedup_window import Kind, compact
-from bridge.kafka.record import DeadLetter, Headers, Instant, Kept, Origin, Record
+from bridge.kafka.record import DeadLetter, Headers, Instant, Kept, Origin, Reading, Record
 from bridge.mqtt.packets import Inbound, PoisonPublish
 from bridge.pipeline.enrich import Identity, carried_headers, identify, origin_of
 from bridge.pipeline.identity import Address
 from bridge.pipeline.verdict import Layer, Reason, Rejected
-from bridge.pipeline.wording import cut, escape
+from bridge.pipeline.wording import CONTENT_TYPE_BYTES_MAX, cut, escape
 
 _TOPIC_BYTES_MAX = 1_024
-_CONTENT_TYPE_BYTES_MAX = 1_024
+_BATCH_ID_BYTES_MAX = 512
 _LOGGED_CHARACTERS_MAX = 256
 _UUID7_ENTROPY_BYTES = 10
 _CARRIED = re.compile(r"traceparent|tracestate|mqtt\..*", re.DOTALL).fullmatch
@@ -71,7 +71,10 @@ class DeadLetters:
 
     @staticmethod
     def identify(
-        packet: Inbound, rejected: Rejected, address: Address, properties: Mapping[str, str]
+        packet: Inbound | Reading,
+        rejected: Rejected,
+        address: Address,
+        properties: Mapping[str, str],
     ) -> Identity:
         """Give the identity of a message that a layer rejected."""
         whole = _cut_before(packet)
@@ -83,7 +86,7 @@ class DeadLetters:
 
     def write(  # noqa: PLR0913, PLR0917 - what the flow knows of the message
         self,
-        packet: Inbound,
+        packet: Inbound | Reading,
         rejected: Rejected,
         address: Address,
         properties: Mapping[str, str],
@@ -118,7 +121,7 @@ class DeadLetters:
         if record.dead_letter is not None:
             return _shorten(record, bytes_max)
         payload = record.origin.payload
-        header = dict(record.headers)["idempotency-key"]
+        header = dict(record.headers).get("idempotency-key") or _digest_key(record)
         return self._letter(
             record.origin,
             Rejected(
@@ -192,10 +195,11 @@ class DeadLetters:
             ("dlq.copy", _boolean(suppressed is not None)),
             *((("dlq.suppressed", str(suppressed).encode()),) if suppressed else ()),
             *(whole.headers() if whole else ()),
+            *(_batch_headers(origin) if isinstance(origin, Reading) else ()),
             ("idempotency-key", identity.header),
         ]
         if origin.content_type is not None:
-            headers.append(("content-type", cut(origin.content_type, _CONTENT_TYPE_BYTES_MAX)))
+            headers.append(("content-type", cut(origin.content_type, CONTENT_TYPE_BYTES_MAX)))
         headers += carried
         headers += [
             ("__connect.errors.topic", topic),
@@ -222,6 +226,19 @@ class DeadLetters:
         )
 
 
+def _batch_headers(reading: Reading) -> Headers:
+    return [
+        ("dlq.batch-id", cut(str(reading.batch_id), _BATCH_ID_BYTES_MAX)),
+        ("dlq.reading-index", str(reading.index).encode()),
+    ]
+
+
+def _digest_key(record: Record) -> bytes:
+    """Name an opaque message whose publisher gave no key; refused again, it is the same letter."""
+    device_id = escape(record.key.decode(), 6 * len(record.key))
+    return identify(device_id, {}, None, record.origin.payload, Kind.DEAD_LETTER).header
+
+
 def _shorten(record: Record, bytes_max: int) -> Record:
     """Cut the value of a dead letter; what was said of the whole payload stays said."""
     if len(record.value) <= bytes_max:
@@ -240,7 +257,7 @@ def _measure(payload: bytes) -> _Whole:
     return _Whole(len(payload), sha256(payload).hexdigest())
 
 
-def _cut_before(packet: Inbound) -> _Whole | None:
+def _cut_before(packet: Inbound | Reading) -> _Whole | None:
     """Say what the codec left of a packet, where it did not keep all of it."""
     if isinstance(packet, PoisonPublish) and len(packet.payload) < packet.payload_bytes:
         return _Whole(packet.payload_bytes, packet.payload_sha256)

@@ -9,7 +9,8 @@ import msgspec
 
 from bridge.config.formats import BinaryLayout
 from bridge.config.protobuf_rules import MISSING_PACKAGE
-from bridge.config.sections import BridgeConfig
+from bridge.config.sections import BridgeConfig, Route
+from bridge.pipeline.formats.batches import SPLITTERS
 from bridge.pipeline.formats.binary import BinaryDecoder
 from bridge.pipeline.formats.cbor import decode_cbor
 from bridge.pipeline.formats.json_text import decode_json
@@ -65,27 +66,53 @@ class Decoding:
         """Give the decoded value, or the Rejected that says why there is none."""
         route = address.route
         assert route is not None, "a message without a route came to be decoded"
-        if not payload:
-            return _reject(Reason.EMPTY, "payload has no bytes")
-        size, bytes_max = len(payload), route.payload_bytes_max
-        if size > bytes_max:
-            detail = f"payload has {size} bytes, at most {bytes_max} on this route"
-            return _reject(Reason.TOO_LARGE, detail)
-        format_name: str = route.format
-        if content_type is not None:
-            name = content_type.partition(";")[0].strip().lower()
-            if name not in _ROUTE_DECIDES:
-                format_name = _FORMAT_OF_CONTENT_TYPE.get(name, "")
-                if not format_name:
-                    what = "names no format that this version decodes"
-                    detail = f"Content Type {quote(content_type)} {what}"
-                    return _reject(Reason.UNSUPPORTED_FORMAT, detail)
+        format_name = _choose(payload, content_type, route)
+        if type(format_name) is Rejected:
+            return format_name
         if format_name == "json":
             return decode_json(payload)
         message = self._own.get(route.filter, _COMMON)[format_name](payload)
         if format_name in _WITHOUT_DEVICE_ID and type(message) is dict:
             message.setdefault("device_id", address.device_id)
         return message
+
+
+def split(payload: bytes, content_type: str | None, address: Address) -> Any:  # noqa: ANN401
+    """Take a batch apart: Parts, or the Rejected that says why not, or a value that is no batch."""
+    route = address.route
+    assert route is not None, "a batch without a route came to be decoded"
+    format_name = _choose(payload, content_type, route)
+    if type(format_name) is Rejected:
+        return format_name
+    splitter = SPLITTERS.get(format_name)
+    if splitter is None:
+        detail = f"a batch is JSON, MessagePack or CBOR, not {format_name}"
+        return _reject(Reason.UNSUPPORTED_FORMAT, detail)
+    return splitter(payload)
+
+
+def too_large(payload: bytes, route: Route) -> Rejected:
+    """Reject a payload that has more bytes than its route takes."""
+    detail = f"payload has {len(payload)} bytes, at most {route.payload_bytes_max} on this route"
+    return _reject(Reason.TOO_LARGE, detail)
+
+
+def _choose(payload: bytes, content_type: str | None, route: Route) -> str | Rejected:
+    """Name the format of a payload, if it may be decoded at all."""
+    if not payload:
+        return _reject(Reason.EMPTY, "payload has no bytes")
+    if len(payload) > route.payload_bytes_max:
+        return too_large(payload, route)
+    if content_type is not None:
+        name = content_type.partition(";")[0].strip().lower()
+        if name not in _ROUTE_DECIDES:
+            named = _FORMAT_OF_CONTENT_TYPE.get(name)
+            if named is None:
+                what = "names no format that this version decodes"
+                detail = f"Content Type {quote(content_type)} {what}"
+                return _reject(Reason.UNSUPPORTED_FORMAT, detail)
+            return named
+    return route.format
 
 
 def decoding_of(config: BridgeConfig) -> Decoding:

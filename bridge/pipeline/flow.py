@@ -9,12 +9,14 @@ from bridge.fleet.dedup_window import Kind, Knowledge, compact, compact_copy
 from bridge.fleet.duplicates import Duplicates
 from bridge.fleet.flagged_copies import FlaggedCopies
 from bridge.fleet.registry import Registry
-from bridge.kafka.record import Instant, Record
+from bridge.kafka.record import Instant, Reading, Record
 from bridge.mqtt.packets import Inbound, PoisonPublish, Publish
 from bridge.pipeline.allowance import Allowance
+from bridge.pipeline.batch import Piece, open_batch
 from bridge.pipeline.dead_letter import DeadLetters
-from bridge.pipeline.decode import decode
+from bridge.pipeline.decode import decode, too_large
 from bridge.pipeline.enrich import (
+    IDEMPOTENCY_KEY,
     NO_PROPERTIES,
     Identity,
     enrich,
@@ -23,16 +25,21 @@ from bridge.pipeline.enrich import (
 )
 from bridge.pipeline.identity import DEVICE_ID_RULE, NOWHERE, Address, AddressBook
 from bridge.pipeline.judge import NO_FLAGS, Judge, warnings_of
-from bridge.pipeline.route import write_telemetry
-from bridge.pipeline.validate import TimeBounds, validate
+from bridge.pipeline.roll import Roll
+from bridge.pipeline.route import write_opaque, write_telemetry
+from bridge.pipeline.timestamps import Timestamp, read_timestamp
+from bridge.pipeline.validate import NOT_JUDGED, TimeBounds, validate
 from bridge.pipeline.verdict import (
     Dropped,
     Duplicate,
     Flag,
     Layer,
+    Passed,
+    Readings,
     Reason,
     Rejected,
     Several,
+    Single,
     Telemetry,
     Verdict,
 )
@@ -55,15 +62,17 @@ class Stages(NamedTuple):
     decode: Callable[[bytes, str | None, Address], Any] = decode
     validate: Callable[[Any, str, int, TimeBounds], Verdict] = validate
     enrich: Callable[[Telemetry, Instant], None] = enrich
-    write: Callable[[Telemetry, Publish, Address, Mapping[str, str], Instant, Identity], Record] = (
-        write_telemetry
-    )
+    write: Callable[
+        [Telemetry, Publish | Reading, Address, Mapping[str, str], Instant, Identity], Record
+    ] = write_telemetry
 
 
 _STAGES = Stages()
+_PASSED = Passed()
 
 
-Outcome: TypeAlias = Record | Duplicate | Several | Dropped
+Outcome: TypeAlias = Single | Readings
+"""What becomes of a packet."""
 
 
 class Policy(NamedTuple):
@@ -111,20 +120,32 @@ class Flow:
         entropy: Callable[[int], bytes],
         duplicates: Duplicates | None = None,
         policy: Policy | None = None,
+        registry: Registry | None = None,
         stages: Stages = _STAGES,
+        roll: Roll | None = None,
     ) -> None:
+        """Without a policy `registry` still says which devices a gateway may speak for."""
         self._addresses = AddressBook(routes)
-        self._bounds = TimeBounds.of(validation)
+        self._own_bounds = self._bounds = TimeBounds.of(validation)
+        self._roll = roll
         self._dead_letters = DeadLetters(kafka_topic=dead_letter_topic, entropy=entropy)
         self._duplicates = duplicates or Duplicates(None)
         self._policy = policy
+        self._registry = registry if policy is None else policy.registry
         self._decode, self._validate, self._enrich, self._write = stages
 
     def process(self, packets: Sequence[Inbound], received: Instant) -> list[Outcome]:
         """Say what becomes of each packet, in their order."""
         self._duplicates.begin(received.monotonic_s)
         carry = self.carry
-        return [carry(packet, received)[1] for packet in packets]
+        carried = [carry(packet, received) for packet in packets]
+        if self._roll is not None:
+            self._roll.call(packets, carried, self._addresses)
+        return [outcome for _, outcome in carried]
+
+    def trust_clock(self, *, is_trusted: bool) -> None:
+        """Judge timestamps by the host's clock, or let them pass with a warning."""
+        self._bounds = self._own_bounds if is_trusted else NOT_JUDGED
 
     def refuse(self, record: Record, *, error: str, value_bytes_max: int) -> Record | Duplicate:
         """Give the dead letter of a record that Kafka will never take, cut to fit.
@@ -134,9 +155,12 @@ class Flow:
         letter = self._dead_letters.refuse(record, error=error, value_bytes_max=value_bytes_max)
         if letter.dedup_key == record.dedup_key:
             return letter
-        knowledge = self._duplicates.rename(
-            record.dedup_key, letter.dedup_key, now_s=record.received.monotonic_s
-        )
+        if record.dedup_key:
+            knowledge = self._duplicates.rename(
+                record.dedup_key, letter.dedup_key, now_s=record.received.monotonic_s
+            )
+        else:
+            knowledge = self._duplicates.judge(letter.dedup_key)
         if knowledge is _SAME or knowledge is _UNDER_WAY:
             return Duplicate(letter.dedup_key, knowledge is _UNDER_WAY)
         return letter
@@ -153,25 +177,43 @@ class Flow:
             row, key=key, kafka_topic=kafka_topic, error=error, received=received
         )
 
-    def carry(  # noqa: C901, PLR0911 - one for each way a message may end
-        self, packet: Inbound, received: Instant
-    ) -> tuple[Verdict, Outcome]:
+    def carry(self, packet: Inbound, received: Instant) -> tuple[Verdict | Passed, Outcome]:
         """Carry one packet; the verdict names the layer that spoke, for whoever explains."""
-        address, properties, layer = NOWHERE, NO_PROPERTIES, _PROTOCOL
-        begun = b""
+        address, properties = NOWHERE, NO_PROPERTIES
         try:
             address = self._addresses[packet.topic]
             if isinstance(packet, PoisonPublish):
                 return self._reject(packet, _judge_poison(packet), address, properties, received)
             if packet.user_properties:
                 properties = read_properties(packet.user_properties, address.route)
-            if not address.is_valid or address.route is None:
+            route = address.route
+            if not address.is_valid or route is None:
                 rejected = _judge_address(address, packet.topic)
                 return self._reject(packet, rejected, address, properties, received)
+            if route.kind != "telemetry":
+                carry = self._carry_batch if route.kind == "batch" else self._carry_opaque
+                return carry(packet, address, properties, received)
             message = self._decode(packet.payload, packet.content_type, address)
+        except Exception as error:  # noqa: BLE001 - the class docstring says why
+            rejected = Rejected(Reason.INTERNAL_ERROR, _PROTOCOL, _describe(error))
+            return self._reject(packet, rejected, address, properties, received)
+        return self._carry_message(message, packet, address, properties, received)
+
+    def _carry_message(  # noqa: PLR0911, PLR0913 - what the flow knows; each way it may end
+        self,
+        message: Any,  # noqa: ANN401 - decoded, or Rejected
+        packet: Publish | Reading,
+        address: Address,
+        properties: Mapping[str, str],
+        received: Instant,
+        *,
+        is_limited: bool = True,
+    ) -> tuple[Verdict, Single]:
+        """Carry one decoded message, or one reading of a batch, which was counted as a whole."""
+        begun = b""
+        try:
             if type(message) is Rejected:
                 return self._reject(packet, message, address, properties, received)
-            layer = _SCHEMA
             verdict = self._validate(message, address.device_id, received.unix_us, self._bounds)
             if type(verdict) is Rejected:
                 return self._reject(packet, verdict, address, properties, received)
@@ -185,7 +227,9 @@ class Flow:
             begun = key
             if knowledge is _OTHER_CONTENT:
                 verdict.warnings = [*(verdict.warnings or ()), SECOND_READING]
-            outcome = self._forward(verdict, packet, address, properties, received, identity)
+            outcome = self._forward(
+                verdict, packet, address, properties, received, identity, is_limited=is_limited
+            )
             if type(outcome) is not Rejected and type(outcome) is not Dropped:
                 return verdict, outcome
             begun = b""
@@ -196,25 +240,115 @@ class Flow:
         except Exception as error:  # noqa: BLE001 - the class docstring says why
             if begun:
                 self._duplicates.abandon(begun)
-            rejected = Rejected(Reason.INTERNAL_ERROR, layer, _describe(error))
+            rejected = Rejected(Reason.INTERNAL_ERROR, _SCHEMA, _describe(error))
             return self._reject(packet, rejected, address, properties, received)
 
-    def _forward(  # noqa: PLR0913, PLR0917 - what the flow knows of the message
+    def _carry_batch(
+        self, packet: Publish, address: Address, properties: Mapping[str, str], received: Instant
+    ) -> tuple[Verdict | Passed, Outcome]:
+        """Carry the readings of a batch one by one; what it costs its sender, it costs once."""
+        pieces = open_batch(packet, address, self._registry)
+        if type(pieces) is Rejected:
+            return self._reject(packet, pieces, address, properties, received)
+        excess = self._limit_batch(pieces, packet, address, properties, received)
+        if type(excess) is Rejected:
+            return self._reject(packet, excess, address, properties, received)
+        if excess is not None:
+            return _PASSED, excess
+        carried = [
+            self._carry_message(
+                piece.message,
+                piece.reading,
+                piece.address,
+                _of_reading(properties, piece.reading.index),
+                received,
+                is_limited=False,
+            )
+            for piece in pieces
+        ]
+        return _PASSED, Readings([each for _, each in carried], [each for each, _ in carried])
+
+    def _limit_batch(
         self,
-        verdict: Telemetry,
+        pieces: Sequence[Piece],
         packet: Publish,
         address: Address,
         properties: Mapping[str, str],
         received: Instant,
+    ) -> Rejected | Dropped | None:
+        """Ask whether the sender may send one more; what is known already costs nothing."""
+        policy = self._policy
+        if policy is None or policy.allowance is None or packet.retain:
+            return None
+        newest_us, is_new = None, False
+        for piece in pieces:
+            timestamp = None
+            if type(piece.message) is dict:
+                timestamp = read_timestamp(piece.message.get("timestamp"))
+            if type(timestamp) is not Timestamp or timestamp.text is None:
+                is_new = True
+                continue
+            newest_us = max(newest_us or timestamp.measured_at_us, timestamp.measured_at_us)
+            if not is_new:
+                own = _of_reading(properties, piece.reading.index)
+                device_id, payload = piece.address.device_id, piece.reading.payload
+                key = identify(device_id, own, timestamp.text, payload, Kind.TELEMETRY).key
+                is_new = not self._duplicates.is_known(key)
+        if not is_new:
+            return None
+        entry = policy.registry.look_up(address.device_id)
+        return policy.allowance.judge(address, entry, received, measured_at_us=newest_us)
+
+    def _carry_opaque(
+        self, packet: Publish, address: Address, properties: Mapping[str, str], received: Instant
+    ) -> tuple[Verdict | Passed, Outcome]:
+        """Carry bytes as they are; they are recognised only by a key that the publisher gives."""
+        route, policy = address.route, self._policy
+        assert route is not None, "a message without a route"
+        if len(packet.payload) > route.payload_bytes_max:
+            rejected = too_large(packet.payload, route)
+            return self._reject(packet, rejected, address, properties, received)
+        identity = None
+        if properties.get(IDEMPOTENCY_KEY):
+            identity = identify(address.device_id, properties, None, packet.payload, Kind.TELEMETRY)
+            knowledge = self._duplicates.judge(identity.key)
+            if knowledge is _SAME or knowledge is _UNDER_WAY:
+                return _PASSED, Duplicate(identity.key, knowledge is _UNDER_WAY)
+        if policy is not None and policy.allowance is not None and not packet.retain:
+            entry = policy.registry.look_up(address.device_id)
+            excess = policy.allowance.judge(address, entry, received)
+            if excess is not None:
+                if identity is not None:
+                    self._duplicates.abandon(identity.key)
+                if type(excess) is Dropped:
+                    return _PASSED, excess
+                return self._reject(packet, excess, address, properties, received)
+        return _PASSED, write_opaque(packet, address, properties, received, identity)
+
+    def _forward(  # noqa: PLR0913, PLR0917 - what the flow knows of the message
+        self,
+        verdict: Telemetry,
+        packet: Publish | Reading,
+        address: Address,
+        properties: Mapping[str, str],
+        received: Instant,
         identity: Identity,
+        *,
+        is_limited: bool,
     ) -> Record | Several | Rejected | Dropped:
         """Judge a message by its number and by layers 3 and 4, and make of it what they say."""
         flags: Sequence[Flag] = NO_FLAGS
         policy = self._policy
         if policy is not None:
             entry = policy.registry.look_up(address.device_id)
-            if policy.allowance is not None and not packet.retain:
-                excess = policy.allowance.judge(verdict, address, entry, received)
+            if policy.allowance is not None and is_limited and not packet.retain:
+                excess = policy.allowance.judge(
+                    address,
+                    entry,
+                    received,
+                    measured_at_us=verdict.measured_at_us,
+                    timestamp=verdict.timestamp,
+                )
                 if excess is not None:
                     return excess
             flags = policy.judge.judge(verdict.message, address.device_id, entry)
@@ -235,7 +369,7 @@ class Flow:
         self,
         flags: Sequence[Flag],
         verdict: Telemetry,
-        packet: Publish,
+        packet: Publish | Reading,
         address: Address,
         properties: Mapping[str, str],
         received: Instant,
@@ -263,7 +397,7 @@ class Flow:
 
     def _reject(
         self,
-        packet: Inbound,
+        packet: Inbound | Reading,
         rejected: Rejected,
         address: Address,
         properties: Mapping[str, str],
@@ -280,6 +414,12 @@ class Flow:
                 return rejected, Duplicate(identity.key, knowledge is _UNDER_WAY)
         letter = self._dead_letters.write(packet, rejected, address, properties, received, identity)
         return rejected, letter
+
+
+def _of_reading(properties: Mapping[str, str], index: int) -> Mapping[str, str]:
+    """Give what holds of one reading: a key that the publisher gave is that of the whole batch."""
+    key = properties.get(IDEMPOTENCY_KEY)
+    return {**properties, IDEMPOTENCY_KEY: f"{key}.{index}"} if key else properties
 
 
 def _rejected_by(flag: Flag, verdict: Telemetry) -> Rejected:

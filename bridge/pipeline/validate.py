@@ -1,6 +1,6 @@
 """Layer 2, schema: the message is an object of the right shape, from this device, of this time."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,6 +13,8 @@ from bridge.pipeline.wording import quote
 METRICS_MAX = 1_000
 NAME_CHARACTERS_MAX = 128
 TIMESTAMP_WITHOUT_ZONE = "timestamp_without_zone"
+HOST_CLOCK_UNSYNCHRONISED = "host_clock_unsynchronised"
+"""The warning on a message whose timestamp was not judged, since our own clock is doubted."""
 
 _US_PER_S = 1_000_000
 _MISSING = object()
@@ -24,6 +26,7 @@ class TimeBounds(msgspec.Struct, frozen=True, gc=False):
 
     ahead_us: int
     behind_us: int
+    is_judged: bool = True
 
     @classmethod
     def of(cls, validation: ValidationSection) -> "TimeBounds":
@@ -32,6 +35,10 @@ class TimeBounds(msgspec.Struct, frozen=True, gc=False):
             ahead_us=round(validation.timestamp_future_max_s * _US_PER_S),
             behind_us=round(validation.timestamp_age_max_s * _US_PER_S),
         )
+
+
+NOT_JUDGED: Final = TimeBounds(ahead_us=1 << 62, behind_us=1 << 62, is_judged=False)
+"""While the host's own clock is doubted: any time of the years 1 to 9999 passes."""
 
 
 def validate(  # noqa: PLR0911 - one for each reason
@@ -58,12 +65,10 @@ def validate(  # noqa: PLR0911 - one for each reason
     behind_us = received_us - timestamp.measured_at_us
     if text is None or not -bounds.ahead_us <= behind_us <= bounds.behind_us:
         return _judge_time(message["timestamp"], text, behind_us, bounds)
-    return Telemetry(
-        message,
-        timestamp.measured_at_us,
-        text,
-        [TIMESTAMP_WITHOUT_ZONE] if timestamp.is_naive else None,
-    )
+    warnings = [TIMESTAMP_WITHOUT_ZONE] if timestamp.is_naive else None
+    if not bounds.is_judged:
+        warnings = [*(warnings or ()), HOST_CLOCK_UNSYNCHRONISED]
+    return Telemetry(message, timestamp.measured_at_us, text, warnings)
 
 
 def _are_metrics(metrics: dict[str, Any]) -> bool:

@@ -100,10 +100,27 @@ class Dropped(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 @final
+class Passed(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Nothing is judged of the message as a whole: it is opaque, or a batch."""
+
+
+@final
 class Several(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A record, and copies of its message that owe nothing to anybody."""
 
     records: list[Record]
+
+
+Single: TypeAlias = Record | Duplicate | Several | Dropped
+"""What becomes of one message, or of one reading of a batch."""
+
+
+@final
+class Readings(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A batch was taken apart: what becomes of each of its readings, in their order."""
+
+    outcomes: list[Single]
+    verdicts: "list[Verdict]"
 
 
 Verdict: TypeAlias = Telemetry | Rejected

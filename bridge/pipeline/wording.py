@@ -8,6 +8,8 @@ import re
 
 DETAIL_CHARACTERS_MAX = 512
 """Length of `dlq.detail`: some lines of a terminal, whatever the device sent."""
+CONTENT_TYPE_BYTES_MAX = 1_024
+"""Of a Content Type as it goes along in a header."""
 _QUOTED_CHARACTERS_MAX = 64
 """How much of one value is quoted: enough to recognise it."""
 _INTEGER_BITS_MAX = 256

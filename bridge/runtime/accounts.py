@@ -6,8 +6,8 @@ from typing import Final, Protocol
 import msgspec
 
 from bridge.fleet.duplicates import Duplicates
-from bridge.kafka.record import DeadLetter
-from bridge.kafka.shipment import Settleable, Shipment
+from bridge.kafka.record import DeadLetter, Reading, Record
+from bridge.kafka.shipment import Settleable, Share, Shipment
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome, Status
 from bridge.observe.log import EventLog
 from bridge.pipeline.verdict import Dropped, Reason
@@ -51,6 +51,7 @@ class Accounts:
         for receipt in receipts:
             receipt.settle()
             counters.messages[Status.DUPLICATE] += 1
+            counters.readings[Outcome.DUPLICATE] += type(receipt) is Share
             counters.settled[Outcome.DUPLICATE] += receipt.is_promised
 
     def settle_dropped(self, dropped: Dropped, receipt: Settleable | None) -> None:
@@ -60,13 +61,14 @@ class Accounts:
         counters.dropped[dropped.reason] += 1
         if receipt is not None:
             receipt.settle()
+            counters.readings[Outcome.DROPPED] += type(receipt) is Share
             counters.settled[Outcome.DROPPED] += receipt.is_promised
 
     def confirm(self, confirmed: list[Shipment], now: float) -> None:
         """Settle the receipts and count where each message ended."""
         counters = self._counters
         read_at = confirmed[0].record.received
-        telemetry = flagged = produced = since_read = 0
+        telemetry = flagged = produced = readings = since_read = 0
         for shipment in confirmed:
             record = shipment.record
             if record.received is not read_at:
@@ -83,13 +85,15 @@ class Accounts:
                 telemetry += 1
                 flagged += record.is_flagged
                 produced += is_promised
+                readings += type(record.origin) is Reading
             else:
-                self._count_dead_letter(record.dead_letter, is_promised=is_promised)
+                self._count_dead_letter(record, record.dead_letter, is_promised=is_promised)
         self._latency.observe_many(read_at.monotonic_s, now, since_read)
         self._note_known([each.record.dedup_key for each in confirmed])
         counters.messages[Status.ACCEPTED] += telemetry - flagged
         counters.messages[Status.FLAGGED] += flagged
         counters.settled[Outcome.PRODUCED] += produced
+        counters.readings[Outcome.PRODUCED] += readings
 
     def confirm_spooled(self, shipments: list[Shipment], promised: list[bool], now: float) -> None:
         """Count what came out of the spool, or was confirmed on its way there."""
@@ -100,11 +104,12 @@ class Accounts:
                 receipt.settle()
                 self._latency.observe_many(record.received.monotonic_s, now, 1)
             if record.dead_letter is not None:
-                self._count_dead_letter(record.dead_letter, is_promised=is_promised)
+                self._count_dead_letter(record, record.dead_letter, is_promised=is_promised)
                 continue
             status = Status.FLAGGED if record.is_flagged else Status.ACCEPTED
             counters.messages[status] += 1
             counters.settled[Outcome.PRODUCED] += is_promised
+            counters.readings[Outcome.PRODUCED] += type(record.origin) is Reading
         self._note_known([each.record.dedup_key for each in shipments])
 
     def _note_known(self, keys: list[bytes]) -> None:
@@ -112,12 +117,13 @@ class Accounts:
         self._journal.note(keys)
         self.settle_duplicates(self._duplicates.confirm(keys))
 
-    def _count_dead_letter(self, letter: DeadLetter, *, is_promised: bool) -> None:
+    def _count_dead_letter(self, record: Record, letter: DeadLetter, *, is_promised: bool) -> None:
         counters, reason = self._counters, letter.reason
         if letter.is_copy:
             counters.flagged_copies[reason] += 1
             return
         counters.dead_letters[reason] += 1
+        counters.readings[Outcome.DEAD_LETTERED] += type(record.origin) is Reading
         counters.messages[Status.FAILED if reason in _FAILED else Status.REJECTED] += 1
         if is_promised:
             counters.settled[Outcome.DEAD_LETTERED] += 1

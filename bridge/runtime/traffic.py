@@ -14,13 +14,13 @@ from bridge.kafka.lane import RETRY_S, Settlement
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import headers_bytes
 from bridge.kafka.record import Instant, Record
-from bridge.kafka.shipment import Settleable, Shipment
+from bridge.kafka.shipment import Settleable, Shipment, shares_of
 from bridge.mqtt.ack_ledger import Receipt
 from bridge.mqtt.events import Received
 from bridge.mqtt.session import Session
 from bridge.observe.counters import Status
 from bridge.pipeline.flow import Flow, Outcome
-from bridge.pipeline.verdict import Dropped, Duplicate, Several
+from bridge.pipeline.verdict import Dropped, Duplicate, Readings, Several, Single
 from bridge.runtime.accounts import Accounts, Books, Journal
 from bridge.runtime.clock import Clock, Timer
 from bridge.runtime.fault_points import reach
@@ -52,6 +52,13 @@ class Producer(Protocol):
         """Replace the producer; return what the old one died of, if known."""
 
 
+class Attendance(Protocol):
+    """Who is told of each batch, once."""
+
+    def note(self, records: Sequence[Record], received: Instant) -> None:
+        """Take what the flow wrote down of a batch, and its records."""
+
+
 class Traffic:
     """Carry batches both ways.
 
@@ -74,6 +81,7 @@ class Traffic:
         clock: Clock,
         on_bug: Callable[[Exception], None],
         on_rebuilt: Callable[[], None],
+        attendance: Attendance | None = None,
     ) -> None:
         self.reading = Reading(outbox, session, duplicates, books.log)
         self.last_confirmed_s: float | None = None
@@ -97,6 +105,7 @@ class Traffic:
         self._clock = clock
         self._on_bug = on_bug
         self._on_rebuilt = on_rebuilt
+        self._attendance = attendance
         self._poll_timer: Timer | None = None
         self._poll_s = POLL_MIN_S
         self._early: list[tuple[Received, Instant]] | None = []
@@ -135,6 +144,8 @@ class Traffic:
         self._books.active.note(
             {each.key for each in records if each.dead_letter is None}, now.monotonic_s
         )
+        if self._attendance is not None:
+            self._attendance.note(records, now)
         if not len(self._outbox):
             self.last_progress_s = now.monotonic_s
         self.carry(self._spooling.divide(records, owed, now.monotonic_s))
@@ -146,6 +157,11 @@ class Traffic:
     def is_owed(self) -> bool:
         """True while the producer has something to report."""
         return len(self._outbox) > 0
+
+    @property
+    def is_judging(self) -> bool:
+        """False at first, while what comes waits until it is known what Kafka has."""
+        return self._early is None
 
     @property
     def oldest_received_us(self) -> int | None:
@@ -238,22 +254,36 @@ class Traffic:
         records: list[Record] = []
         kept: list[Settleable | None] = []
         for outcome, receipt in zip(outcomes, receipts, strict=True):
-            if isinstance(outcome, Record):
-                records.append(outcome)
-                kept.append(receipt)
-            elif isinstance(outcome, Several):
-                # A copy is made beside the record, and no PUBACK waits for it.
-                records += outcome.records
-                kept += [receipt, *[None] * (len(outcome.records) - 1)]
-            elif isinstance(outcome, Dropped):
-                self._accounts.settle_dropped(outcome, receipt)
-            elif receipt is None:
-                self._books.counters.messages[Status.DUPLICATE] += 1
-            elif outcome.is_under_way:
-                self._duplicates.join(outcome.key, receipt)
+            if isinstance(outcome, Readings):
+                shares = shares_of(receipt, len(outcome.outcomes))
+                for each, share in zip(outcome.outcomes, shares, strict=True):
+                    self._place(each, share, records, kept)
             else:
-                self._accounts.settle_duplicates([receipt])
+                self._place(outcome, receipt, records, kept)
         return records, kept
+
+    def _place(
+        self,
+        outcome: Single,
+        receipt: Settleable | None,
+        records: list[Record],
+        kept: list[Settleable | None],
+    ) -> None:
+        if isinstance(outcome, Record):
+            records.append(outcome)
+            kept.append(receipt)
+        elif isinstance(outcome, Several):
+            # A copy is made beside the record, and no PUBACK waits for it.
+            records += outcome.records
+            kept += [receipt, *[None] * (len(outcome.records) - 1)]
+        elif isinstance(outcome, Dropped):
+            self._accounts.settle_dropped(outcome, receipt)
+        elif receipt is None:
+            self._books.counters.messages[Status.DUPLICATE] += 1
+        elif outcome.is_under_way:
+            self._duplicates.join(outcome.key, receipt)
+        else:
+            self._accounts.settle_duplicates([receipt])
 
     def _fit_dead_letters(self, records: list[Record]) -> None:
         """Cut dead letters to what Kafka's client lets through."""

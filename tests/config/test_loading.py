@@ -158,7 +158,7 @@ bootstrap_server = "a:1"
 port = 0
 keep_alive_s = -1
 [[route]]
-kind = "opaque"
+kind = "opaqe"
 [[route]]
 filter = "a/#"
 user_properties = ["ok", 5, "", "fine"]

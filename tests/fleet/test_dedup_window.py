@@ -99,6 +99,48 @@ def test_the_window_knows_what_a_dictionary_would_know(steps: list[tuple[int, in
     assert len(model.keys) == len(found)
 
 
+def test_a_thousand_contents_under_one_id_are_told_apart_until_they_are_too_old() -> None:
+    found = window(ttl_s=10.0)
+    contents = [key(1, content=number << 40) for number in range(1_000)]
+
+    for at, each in enumerate(contents):
+        found.begin(at / 100)
+        assert found.admit(each) is (Knowledge.OTHER_CONTENT if at else Knowledge.NEW)
+    same = {found.ask(each) for each in contents}
+    found.forget(contents[900])
+    forgotten = found.ask(contents[900])
+    found.note([key(2)], 100.0)
+
+    assert {Knowledge.SAME} == same
+    assert Knowledge.OTHER_CONTENT is forgotten
+    assert {Knowledge.NEW} == {found.ask(each) for each in contents}
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 90)), min_size=150, max_size=400))
+@settings(deadline=None, max_examples=30)
+def test_the_window_knows_as_much_of_ids_that_have_many_contents(
+    steps: list[tuple[int, int]],
+) -> None:
+    found, model = window(keys_max=100), Model(100)
+
+    for at, (number, content) in enumerate(steps):
+        each = key(number, content << 40)
+        found.begin(float(at))
+        knowledge = found.admit(each)
+        assert (each in model.keys) == (knowledge is Knowledge.SAME)
+        if knowledge is not Knowledge.SAME:
+            model.note(each)
+        found.begin(float(at))
+
+
+def test_no_bucket_grows_with_what_a_device_says_under_one_id() -> None:
+    found = window(keys_max=100_000)
+
+    found.note([key(1, content=(number * 7919 % 65_521) << 48) for number in range(50_000)], 0.0)
+
+    assert 40 > found.deepest
+
+
 @pytest.mark.parametrize(
     ("one", "other", "is_same_id"),
     [

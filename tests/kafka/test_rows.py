@@ -4,13 +4,15 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
-from bridge.kafka.record import DeadLetter, Instant, Kept, Record
+from bridge.kafka.record import DeadLetter, Instant, Kept, Reading, Record
 from bridge.kafka.rows import VERSION, RowError, from_row, to_row
 
 RECEIVED = Instant(1_760_000_000_123_456, 99.0, "2025-10-09T08:53:20.123456Z")
 
 texts = st.text(max_size=20)
 payloads = st.binary(max_size=50)
+ids = texts | st.integers(-(2**63), 2**63 - 1)
+numbers = st.integers(0, 999)
 letters = st.builds(DeadLetter, texts, texts, texts, texts, texts, texts)
 
 
@@ -24,7 +26,12 @@ def records(draw: st.DrawFn) -> Record:
         value,
         draw(st.lists(st.tuples(texts, payloads), max_size=4)),
         RECEIVED,
-        Kept(draw(texts), payload, draw(st.none() | texts)),
+        draw(
+            st.one_of(
+                st.builds(Kept, texts, st.just(payload), st.none() | texts),
+                st.builds(Reading, texts, st.just(payload), st.none() | texts, ids, numbers),
+            )
+        ),
         draw(st.none() | letters),
         draw(st.booleans()),
         draw(payloads),

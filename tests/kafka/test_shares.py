@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
-from bridge.kafka.shipment import Joint, Share, promised
+from bridge.kafka.shipment import Joint, Share, promised, shares_of
 
 
 class Receipt(msgspec.Struct, eq=False):
@@ -35,6 +35,16 @@ def test_one_share_of_all_stands_for_the_publish_in_the_books() -> None:
 
     assert [True, False, False] == [promised(each) for each in shares]
     assert not promised(None)
+
+
+@pytest.mark.parametrize("receipt", [Receipt(), Receipt(is_promised=False), None])
+def test_the_first_of_the_shares_of_a_publish_stands_for_it(receipt: Receipt | None) -> None:
+    shares = shares_of(receipt, 3)
+    for each in shares:
+        each.settle()
+
+    assert [promised(receipt), False, False] == [promised(each) for each in shares]
+    assert receipt is None or receipt.settled == 1
 
 
 def test_settling_a_share_twice_is_our_bug_and_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Events of the fleet: the registry of its devices."""
+"""Events of the fleet: its registry, and what shows of its devices over time."""
 
 from bridge.observe.catalogue.entry import Event, Level, event
 
@@ -71,5 +71,90 @@ EVENTS: tuple[Event, ...] = (
         "Records of the registry's Kafka topic are no entries of devices, `refused` of them at"
         " once; the first is at this place. What was known of the device before stays.",
         "Write the entry anew, with `registry load`.",
+    ),
+    event(
+        "device_silent",
+        Level.WARNING,
+        "device_id device_type last_heard_at silent_s expected_interval_s",
+        "The device was not heard for `silence.multiplier` times `expected_interval_s`, while it"
+        " could have been. Said once, and again when it is heard; every one is in"
+        " `silence.kafka_topic` too.",
+        "Look at the device; give it another `expected_interval_s` in the registry if it speaks"
+        " rarely on purpose.",
+    ),
+    event(
+        "device_recovered",
+        Level.INFO,
+        "device_id device_type last_heard_at silent_s",
+        "A device that was told to be silent is heard again; `last_heard_at` is before that.",
+    ),
+    event(
+        "device_offline",
+        Level.WARNING,
+        "device_id device_type last_heard_at silent_s",
+        "The device, or its will, says that it is gone: told at once, instead of a silence.",
+        "Look at the device, unless it was switched off.",
+    ),
+    event(
+        "device_online",
+        Level.INFO,
+        "device_id device_type last_heard_at silent_s",
+        "A device that was told to be offline says that it is there, or is heard.",
+    ),
+    event(
+        "fleet_silent",
+        Level.ERROR,
+        "devices share since",
+        "Many devices fell silent at once, `share` of those that spoke: told instead of each of"
+        " them. The first was last heard at `since`.",
+        "Look for what they have in common: a network, a site, the MQTT broker they publish to.",
+    ),
+    event(
+        "fleet_recovered",
+        Level.INFO,
+        "still_silent since",
+        "Most of them are heard again; each that is not is told as `device_silent` now.",
+    ),
+    event(
+        "alert_record_held",
+        Level.WARNING,
+        "kafka_topic error held",
+        "Kafka does not take the alerts; they wait, nothing else does, and of more than 50,000 the"
+        " oldest go. A stop keeps them. Said once, until one is taken.",
+        "Create the topic of `silence.kafka_topic`, or grant WRITE on it.",
+        repeats_by="error",
+    ),
+    event(
+        "device_clock_wrong",
+        Level.WARNING,
+        "device_id offset_s",
+        "The device's clock is wrong by `offset_s`, more than `validation.clock_offset_max_s`;"
+        " server minus device, so it is ahead where this is negative. Late readings are told from"
+        " a wrong clock: what is buffered is caught up with.",
+        "See to the device's time; `validation.timestamp_*` says what becomes of its messages.",
+    ),
+    event(
+        "device_clock_right",
+        Level.INFO,
+        "device_id offset_s",
+        "A device's clock that was wrong is right again.",
+    ),
+    event(
+        "host_clock_unsynchronised",
+        Level.ERROR,
+        "cause is_kept fleet_drift_s",
+        "This host's own clock is doubted, so timestamps are not judged: messages pass with the"
+        " warning `host_clock_unsynchronised`, whatever their time. `before_release`: the clock is"
+        " before any version of this software. `fleet_disagrees`: the kernel does not say that"
+        " somebody keeps the clock (`is_kept`), and the devices agree on another time,"
+        " `fleet_drift_s` from ours.",
+        "Set the clock and keep it: NTP (timedatectl status). Until then `server_received_at` is"
+        " wrong too.",
+    ),
+    event(
+        "host_clock_trusted",
+        Level.INFO,
+        "is_kept",
+        "The host's own clock was doubted and is so no longer: timestamps are judged again.",
     ),
 )

@@ -19,6 +19,7 @@ from bridge.pipeline.formats.plain import (
     not_decodable,
     settle_plain,
 )
+from bridge.pipeline.verdict import Rejected
 
 _INTEGER_BYTES_MAX = INTEGER_BELOW.bit_length() // 8
 _REFUSED_BY_NAME = (
@@ -62,6 +63,12 @@ _TAGS: Final = dict.fromkeys(_REFUSED_BY_NAME, _refuse) | {
 
 def decode_cbor(payload: bytes) -> Any:  # noqa: ANN401 - any JSON value, or Rejected
     """Decode one payload; never raises, because no device may be able to stop the bridge."""
+    message = read_cbor(payload)
+    return message if type(message) is Rejected else settle_plain(message)
+
+
+def read_cbor(payload: bytes) -> Any:  # noqa: ANN401 - any CBOR value, or Rejected
+    """Decode what may still hold values that JSON cannot."""
     try:
         stream = BytesIO(payload)
         message = cbor2.CBORDecoder(
@@ -83,7 +90,7 @@ def decode_cbor(payload: bytes) -> Any:  # noqa: ANN401 - any JSON value, or Rej
     may_be_large = end > _INTEGER_BYTES_MAX and (b"\xc2" in payload or b"\xc3" in payload)
     if may_be_large and _has_overlong_integer(message):
         return not_decodable(f"an integer has more than {INTEGER_DIGITS_MAX} digits")
-    return settle_plain(message)
+    return message
 
 
 def _has_overlong_integer(message: Any) -> bool:  # noqa: ANN401 - whatever cbor2 made

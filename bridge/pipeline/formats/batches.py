@@ -1,0 +1,89 @@
+"""The readings of a batch, each with its own bytes: how an array is taken apart in each format.
+
+A reading that is wrong must not sink the others, and its dead letter holds its bytes alone. So JSON
+and MessagePack are cut where a reading begins and ends, without decoding it; then each is decoded
+for itself. CBOR has no decoder that tells where a value ends, so a reading's bytes are written anew
+from its value, the same for the same value (RFC 8949 section 4.2.1).
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import cbor2
+import msgspec
+
+from bridge.pipeline.formats.cbor import decode_cbor, read_cbor
+from bridge.pipeline.formats.json_text import decode_json
+from bridge.pipeline.formats.msgpack import decode_msgpack
+from bridge.pipeline.formats.plain import settle_plain
+from bridge.pipeline.verdict import Rejected
+
+READINGS: Final = "readings"
+
+_JSON_HEAD: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_JSON_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_MSGPACK_HEAD: Final = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_MSGPACK_LIST: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+Decode = Callable[[bytes], Any]
+
+
+class Parts(msgspec.Struct, frozen=True, gc=False):
+    """A batch that is decoded as far as its readings."""
+
+    head: dict[str, Any]
+    """What stands beside the readings."""
+    payloads: list[bytes]
+    """The bytes of each reading."""
+    decode: Decode
+    """Gives the value of one of them, or the Rejected that says why there is none."""
+
+
+def split_json(payload: bytes) -> Any:  # noqa: ANN401 - Parts, another JSON value, or Rejected
+    """Take a batch apart; what has no array of readings is given as it was decoded."""
+    return _split(payload, _JSON_HEAD, _JSON_LIST, decode_json)
+
+
+def split_msgpack(payload: bytes) -> Any:  # noqa: ANN401
+    """Take a batch apart; what has no array of readings is given as it was decoded."""
+    return _split(payload, _MSGPACK_HEAD, _MSGPACK_LIST, decode_msgpack)
+
+
+def split_cbor(payload: bytes) -> Any:  # noqa: ANN401
+    """Take a batch apart; what has no array of readings is given as it was decoded."""
+    message = read_cbor(payload)
+    if type(message) is not dict or type(message.get(READINGS)) is not list:
+        return message if type(message) is Rejected else settle_plain(message)
+    readings = message.pop(READINGS)
+    head = settle_plain(message)
+    if type(head) is Rejected:
+        return head
+    return Parts(head, [cbor2.dumps(each, canonical=True) for each in readings], decode_cbor)
+
+
+def _split(
+    payload: bytes,
+    read_head: "msgspec.json.Decoder[dict[str, msgspec.Raw]] | msgspec.msgpack.Decoder[Any]",
+    read_list: "msgspec.json.Decoder[list[msgspec.Raw]] | msgspec.msgpack.Decoder[Any]",
+    decode: Decode,
+) -> Any:  # noqa: ANN401
+    try:
+        raw = read_head.decode(payload)
+        readings = read_list.decode(raw.pop(READINGS))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+        return decode(payload)  # Who reads all of it says best what is wrong.
+    head: dict[str, Any] = {}
+    for name, each in raw.items():
+        value = decode(bytes(each))
+        if type(value) is Rejected:
+            return value
+        head[name] = value
+    return Parts(head, list(map(bytes, readings)), decode)
+
+
+SPLITTERS: Final[dict[str, Decode]] = {
+    "json": split_json,
+    "msgpack": split_msgpack,
+    "cbor": split_cbor,
+}
+"""By the name of the format; the others hold no batches."""
