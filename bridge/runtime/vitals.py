@@ -18,12 +18,16 @@ from bridge.observe.outage_budget import News, OutageBudget, Seen
 from bridge.observe.spool_facts import SpoolState
 from bridge.observe.status import Flow, StatusInputs
 from bridge.runtime import clock
-from bridge.runtime.kafka_watch import KafkaWatch
+from bridge.runtime.fleet_view import FleetView
+from bridge.runtime.kafka_watch import FRESH_S, KafkaWatch
 from bridge.runtime.narrator import Narrator
 from bridge.runtime.spool_narrator import SpoolNarrator
 from bridge.runtime.spooling import Spooling
 from bridge.runtime.traffic import Traffic
 
+HELD_S: Final = 2.0
+"""What is owed a PUBACK for longer may keep the MQTT broker from sending more: most brokers stop at
+a window of their own that nobody tells."""
 UNWILLING_S: Final = 10.0
 """Kafka answers, but has confirmed nothing for so long: too few replicas, or no leader."""
 _WAITS: Final = {
@@ -53,6 +57,7 @@ class Vitals:
         duplicates: Duplicates,
         counters: Counters,
         active: ActiveDevices,
+        fleet: FleetView,
     ) -> None:
         self.is_stopping = False
         self._started_s = clock.monotonic_s()
@@ -68,6 +73,7 @@ class Vitals:
         self._duplicates = duplicates
         self._counters = counters
         self._active = active
+        self._fleet = fleet
         self._budget = OutageBudget(
             spool_bytes_max=config.spool.bytes_max,
             broker_queue_messages=config.mqtt.broker_queue_messages,
@@ -103,6 +109,21 @@ class Vitals:
         seconds = self._budget.seconds(now)
         return None if seconds is None or math.isinf(seconds) else seconds
 
+    def can_hear(self, now: float) -> bool:
+        """Tell whether a message that a device sends now would be read now.
+
+        Not so while a backlog fills the window, or Kafka and the disk take nothing: what the MQTT
+        broker holds back says nothing of the devices.
+        """
+        return (
+            not self.is_stopping
+            and self._mqtt_state() is MqttState.SUBSCRIBED
+            and self._traffic.is_judging
+            and not self._traffic.reading.is_paused
+            and 2 * len(self._session.ledger) < self._config.mqtt.receive_maximum
+            and self.oldest_unsettled_s(now) <= HELD_S
+        )
+
     # ------------------------------------------------------------------ answers
 
     def residue(self) -> int:
@@ -127,6 +148,7 @@ class Vitals:
             spool_bytes=self._spooling.machine.live_bytes,
             spool_bytes_max=self._config.spool.bytes_max,
             outage_budget_s=self._budget.seconds(now),
+            fleet=self._fleet.facts(),
         )
 
     def status(self) -> StatusInputs:
@@ -145,6 +167,9 @@ class Vitals:
             dedup_window_s=self._duplicates.window_seconds(now),
             inflow_per_s=self._budget.inflow_per_s,
             is_budget_unknown_after=self._budget.is_unknown_after,
+            active_devices=self._active.count(now),
+            fleet=self._fleet.facts(),
+            top=self._fleet.tops(),
         )
 
     def oldest_unsettled_s(self, now: float) -> float:
@@ -191,11 +216,12 @@ class Vitals:
             return KafkaState.KAFKA_AWAY
         machine = self._spooling.machine
         is_barred = bool(machine.silent_topics or machine.stuck_topics)
-        if machine.closed_topics:
-            return KafkaState.KAFKA_REFUSES
-        if is_barred and self._watch.answered_s <= (self._traffic.last_confirmed_s or 0.0):
+        if machine.closed_topics or self._refused():
+            return KafkaState.KAFKA_REFUSES  # It said so itself: an answer.
+        confirmed_s = self._traffic.last_confirmed_s or 0.0
+        if is_barred and self._watch.answered_s <= confirmed_s < now - FRESH_S:
             return KafkaState.KAFKA_AWAY  # It has answered nothing since it confirmed nothing.
-        if self._refused() or is_barred or self._idle_s(now) > UNWILLING_S:
+        if is_barred or self._idle_s(now) > UNWILLING_S:
             return KafkaState.KAFKA_REFUSES
         return KafkaState.ANSWERS
 

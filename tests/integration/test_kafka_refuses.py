@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import pytest
 
-from tests.integration.scene import QUIET_DEADLINE_S, Scene, await_in_flight, report
+from tests.integration.scene import QUIET_DEADLINE_S, Scene, await_owed, report
 from tests.support.devices import DeviceMessage, fleet, telemetry
 from tests.support.eventually import eventually
 from tests.support.kafka_client import ConsumedRecord
@@ -129,7 +129,7 @@ def test_a_missing_topic_is_held_and_said_and_recovers_when_it_is_created(
     devices.publish([*fleet(5, 100), *bad])
     held = bridge.wait_for_event("kafka_topic_held", kafka_topic=late)
     not_ready = bridge.wait_not_ready(QUIET_DEADLINE_S).json()["checks"]["kafka"]
-    await_in_flight(bridge, 50)
+    await_owed(bridge, 50)
     others = 50 if missing == "telemetry" else 100
     eventually(
         lambda: client.count(there), lambda count: count == others, what="the other topic goes on"

@@ -189,8 +189,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Change(
                 TRAFFIC,
-                "                self._duplicates.join(outcome.key, receipt)\n",
-                "                pass\n",
+                "            self._duplicates.join(outcome.key, receipt)\n",
+                "            pass\n",
             ),
         ),
         r"conservation leaves \d+ over",
