@@ -82,6 +82,8 @@ class Prepared(msgspec.Struct, frozen=True):
     """How many devices each type has, in the order in which the types come."""
     digest_sum: int
     changes: Changes
+    gone: tuple[str, ...] = ()
+    """Devices that were in the one before."""
 
 
 class RegistryFacts(msgspec.Struct, frozen=True):
@@ -147,7 +149,8 @@ class Registry:
             types[entry.type] = types.get(entry.type, 0) + 1
             digest_sum += _digest(device_id, entry)
         changes = compare(self._entries, entries)
-        return Prepared(entries, types, digest_sum % _DIGESTS, changes)
+        gone = tuple(name for name in self._entries if name not in entries)
+        return Prepared(entries, types, digest_sum % _DIGESTS, changes, gone)
 
     def adopt(self, prepared: Prepared) -> Changes:
         """Do the short part of `replace`."""

@@ -90,7 +90,8 @@ class Daemon:
         self._traffic = parts.traffic
         self._recovery = parts.recovery
         self._registry_source = parts.registry_source
-        self._fleet_state = parts.fleet_state
+        self._fleet = parts.fleet
+        self._attendance = parts.fleet.attendance
         self._gaps = parts.gaps
         self._narrator = parts.narrator
         self._link = parts.link
@@ -113,6 +114,7 @@ class Daemon:
             liveness=lambda: health.live(self._vitals.health()),
             metrics=self._metrics().render,
             status=lambda: status(self._vitals.status()),
+            devices=self._fleet.view.devices,
             log=self._log,
         )
         self._tell_started()
@@ -120,7 +122,8 @@ class Daemon:
         await self._open_spool()
         if self._registry_source is not None:
             await self._registry_source.start()
-        await self._fleet_state.load()
+        await self._fleet.state.load()
+        self._attendance.look_at_host()
         await ops.start()
         self._log.emit("ops_listening", address=ops.address)
         tasks = [
@@ -128,7 +131,7 @@ class Daemon:
             self._loop.create_task(self._watch.run(), name="kafka-watch"),
             self._loop.create_task(self._tick(), name="tick"),
             self._loop.create_task(self._recovery.release(), name="release"),
-            self._loop.create_task(self._fleet_state.run(), name="fleet-state"),
+            self._loop.create_task(self._fleet.state.run(), name="fleet-state"),
         ]
         if self._registry_source is not None:
             following = self._registry_source.follow()
@@ -142,7 +145,7 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         is_settled = self._failure is None and not self._outbox.unsettled.records
-        await self._fleet_state.close(is_settled=is_settled)
+        await self._fleet.state.close(is_settled=is_settled)
         if self._registry_source is not None:
             await self._registry_source.close()
         self._watch.close()
@@ -253,6 +256,7 @@ class Daemon:
         """Tell why the connection ended."""
         self._narrator.tell_ended(unsettled=len(self._outbox), retry_in_s=retry_in_s)
         self._gaps.note_ended(self._session.last_heard)
+        self._attendance.link_lost(self._session.last_heard)
         self._tell_readiness()
 
     def on_bug(self, error: BaseException) -> None:
@@ -322,6 +326,9 @@ class Daemon:
             self._traffic.serve()
             self._recovery.tick(now)
             self._gaps.tick(self._session.last_heard)
+            self._attendance.tick(
+                can_hear=self._vitals.can_hear(now), last_heard_s=self._session.last_heard
+            )
             self._tell_budget(now)
             self._spool.tell(self._spool.facts(), now, outage_budget_s=self._vitals.budget_s(now))
             self._tell_readiness()

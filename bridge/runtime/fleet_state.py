@@ -31,8 +31,8 @@ class Machine(Protocol):
     def dump(self, *, is_settled: bool) -> Iterator[bytes]:
         """Write the state in slices; `is_settled` says that all it saw is safe."""
 
-    def load(self, written: bytes) -> None:
-        """Take over a slice.
+    def load(self, written: bytes, *, away_s: float) -> None:
+        """Take over a slice; `away_s` by the wall clock since it was written.
 
         Raises:
             ValueError: It cannot be read.
@@ -72,12 +72,13 @@ class FleetState:
             if why:
                 self._tell_lack(why)
             return
+        away_s = max(0.0, clock.unix_s() - kept.saved_at)
         for name, written in kept.slices:
             machine = self._machines.get(name)
             if machine is None:
                 continue
             try:
-                machine.load(written)
+                machine.load(written, away_s=away_s)
             except ValueError as error:
                 self._tell_lack(f"{name}: {error}")
 

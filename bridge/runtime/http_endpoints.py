@@ -5,8 +5,9 @@ request line that comes byte by byte, the body nobody asked for, the answer nobo
 idle connection is ever kept, and no second timer is needed. When all places are taken the oldest
 connection goes: honest clients are done in milliseconds, so a flood cannot lock a probe out.
 
-`/status` tells more than a probe needs, so it is answered on loopback only, and only to who asked
-for this very host by name: a web page whose name was rebound to 127.0.0.1 sends its own.
+`/status` and `/status/devices` tell more than a probe needs, so they are answered on loopback only,
+and only to who asked for this very host by name: a web page whose name was rebound to 127.0.0.1
+sends its own.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import msgspec
@@ -22,6 +24,7 @@ from aiohttp import web
 
 from bridge.config.addresses import host_and_port, is_loopback
 from bridge.errors import ConfigError
+from bridge.observe.fleet_facts import Sort
 from bridge.observe.log import EventLog, raised_at
 from bridge.observe.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 
@@ -31,6 +34,10 @@ CONNECTION_MAX_S = 10.0
 HEAD_BYTES_MAX = 16_384
 """All a client may send on a connection; a scrape's head is some 300 bytes."""
 LINE_BYTES_MAX = 8_190
+
+DEVICES_SHOWN = 20
+DEVICES_SHOWN_MAX = 256
+_IS_COUNT = re.compile(r"[0-9]{1,4}").fullmatch
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+))(?::[0-9]{1,5})?")
 """A Host field; the port is not looked at, because a tunnel has another one at its near end."""
@@ -65,6 +72,7 @@ class OpsEndpoints:
         metrics: Callable[[], bytes],
         log: EventLog,
         status: Callable[[], dict[str, Any]] | None = None,
+        devices: Callable[[Sort, int], dict[str, Any]] | None = None,
         connections_max: int = CONNECTIONS_MAX,
         connection_max_s: float = CONNECTION_MAX_S,
     ) -> None:
@@ -73,6 +81,7 @@ class OpsEndpoints:
         self._liveness = liveness
         self._metrics = metrics
         self._status = status
+        self._devices = devices
         self._log = log
         self._connections_max = connections_max
         self._connection_max_s = connection_max_s
@@ -148,8 +157,14 @@ class OpsEndpoints:
         response.force_close()
         return response
 
-    def _respond(self, request: web.BaseRequest) -> web.Response:
-        paths = _PATHS if self._status is None else (*_PATHS, "/status")
+    def _respond(  # noqa: PLR0911 - one for each path
+        self, request: web.BaseRequest
+    ) -> web.Response:
+        paths = (
+            *_PATHS,
+            *(("/status",) if self._status is not None else ()),
+            *(("/status/devices",) if self._devices is not None else ()),
+        )
         if request.path in paths and request.method not in _METHODS:
             response = _text(405, "only GET and HEAD are allowed here")
             response.headers["Allow"] = ", ".join(_METHODS)
@@ -163,7 +178,20 @@ class OpsEndpoints:
                 return _response(200, self._metrics(), METRICS_CONTENT_TYPE)
             case "/status" if self._status is not None:
                 return self._respond_with_status(request, self._status)
+            case "/status/devices" if self._devices is not None:
+                return self._respond_with_devices(request, self._devices)
         return _text(404, f"not found; there are {', '.join(paths[:-1])} and {paths[-1]}")
+
+    def _respond_with_devices(
+        self, request: web.BaseRequest, devices: Callable[[Sort, int], dict[str, Any]]
+    ) -> web.Response:
+        asked, sorts = request.query.get("sort", Sort.RATE), [str(each) for each in Sort]
+        count = request.query.get("count", str(DEVICES_SHOWN))
+        if asked not in sorts:
+            return _text(400, f"sort is one of {', '.join(sorts)}")
+        if not _IS_COUNT(count) or not 1 <= int(count) <= DEVICES_SHOWN_MAX:
+            return _text(400, f"count is a whole number from 1 to {DEVICES_SHOWN_MAX}")
+        return self._respond_with_status(request, partial(devices, Sort(asked), int(count)))
 
     def _respond_with_status(
         self, request: web.BaseRequest, status: Callable[[], dict[str, Any]]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bridge.config import secrets
 from bridge.config.sections import BridgeConfig
-from bridge.fleet.limits import Limits
 from bridge.fleet.registry import Registry
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import value_bytes_max
@@ -21,7 +20,7 @@ from bridge.runtime import clock
 from bridge.runtime.accounts import Books
 from bridge.runtime.checkpoints import Checkpoints
 from bridge.runtime.clock import LoopClock
-from bridge.runtime.fleet_state import FleetState
+from bridge.runtime.fleet_parts import FleetParts
 from bridge.runtime.gap_finder import GapFinder
 from bridge.runtime.gap_records import GapRecords
 from bridge.runtime.kafka_producer import KafkaProducer, Properties, kafka_properties
@@ -90,6 +89,7 @@ class Parts:
         )
         self.duplicates = make_duplicates(config)
         self.registry = Registry()
+        self.fleet = self._make_fleet()
         self.registry_source = self._make_registry_source(properties, log)
         self.outbox = Outbox(Unsettled(mqtt.unsettled_max, mqtt.unsettled_bytes_max))
         self.disk = self._make_disk()
@@ -100,13 +100,7 @@ class Parts:
             log,
             bytes_max=config.spool.bytes_max,
         )
-        self.limits = self._make_limits()
-        self.fleet_state = FleetState(
-            self.state,
-            {} if self.limits is None else {"limits": self.limits},
-            client_id=mqtt.client_id,
-            log=log,
-        )
+        self.flow = self._make_flow()
         self.traffic = self._make_traffic()
         self.recovery = self._make_recovery(on_task)
         gap_records = GapRecords(self.producer, config, self.books.counters, log)
@@ -132,6 +126,7 @@ class Parts:
             properties=lambda: properties,
             state=self.state,
             log=log,
+            on_change=self.fleet.registry_changed,
         )
 
     def _make_disk(self) -> SpoolDisk | None:
@@ -161,37 +156,50 @@ class Parts:
             bytes_max=spool.bytes_max,
         )
 
-    def _make_limits(self) -> Limits | None:
-        routes = self._config.route
-        is_wanted = self._config.limits.per_device_per_s or any(x.per_device_per_s for x in routes)
-        return Limits() if is_wanted else None
+    def _make_fleet(self) -> FleetParts:
+        return FleetParts(
+            self._config,
+            registry=self.registry,
+            producer=self.producer,
+            counters=self.books.counters,
+            log=self.books.log,
+            clock=self._clock,
+            state=self.state,
+            on_trust=lambda is_trusted: self.flow.trust_clock(is_trusted=is_trusted),
+            on_bug=self._on_bug,
+        )
+
+    def _make_flow(self) -> Flow:
+        config, limits = self._config, self.fleet.limits
+        allowance = None
+        if limits is not None:
+            allowance = Allowance.of(config.limits, config.route, limits)
+        return Flow(
+            routes=config.route,
+            dead_letter_topic=config.dead_letter.kafka_topic,
+            validation=config.validation,
+            entropy=os.urandom,
+            duplicates=self.duplicates,
+            policy=Policy.of(config.validation, self.registry, allowance),
+            stages=Stages(decode=decoding_of(config).decode),
+            roll=self.fleet.attendance.roll,
+        )
 
     def _make_traffic(self) -> Traffic:
-        config = self._config
-        allowance = None
-        if self.limits is not None:
-            allowance = Allowance.of(config.limits, config.route, self.limits)
         return Traffic(
-            flow=Flow(
-                routes=config.route,
-                dead_letter_topic=config.dead_letter.kafka_topic,
-                validation=config.validation,
-                entropy=os.urandom,
-                duplicates=self.duplicates,
-                policy=Policy.of(config.validation, self.registry, allowance),
-                stages=Stages(decode=decoding_of(config).decode),
-            ),
+            flow=self.flow,
             duplicates=self.duplicates,
             session=self.session,
             outbox=self.outbox,
             spooling=self.spooling,
             producer=self.producer,
             journal=self.journal,
-            value_bytes_max=value_bytes_max(config.kafka),
+            value_bytes_max=value_bytes_max(self._config.kafka),
             books=self.books,
             clock=self._clock,
             on_bug=self._on_bug,
             on_rebuilt=self._on_rebuilt,
+            attendance=self.fleet.attendance,
         )
 
     def _make_recovery(self, on_task: Callable[["asyncio.Task[None]"], None]) -> Recovery:
@@ -227,4 +235,5 @@ class Parts:
             duplicates=self.duplicates,
             counters=self.books.counters,
             active=self.books.active,
+            fleet=self.fleet.view,
         )

@@ -14,7 +14,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
@@ -299,16 +299,29 @@ class RegistryTopicReader:
         self._topic.close()
 
 
+def _nobody_minds(_: Sequence[str]) -> None:
+    pass
+
+
 class RegistrySource:
     """Runs a reader and takes its news over, on the event loop.
 
     Invariant: the registry is written here and nowhere else, and what is written is told.
     """
 
-    def __init__(self, reader: Reader, registry: Registry, log: EventLog) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        registry: Registry,
+        log: EventLog,
+        *,
+        on_change: Callable[[Sequence[str]], None] = _nobody_minds,
+    ) -> None:
+        """`on_change` is told the devices that are gone, after each change."""
         self._reader = reader
         self._registry = registry
         self._log = log
+        self._on_change = on_change
         self._thread = ThreadPoolExecutor(1, "registry")
         self._told_error = ""
         self._is_snapshot_told = False
@@ -378,6 +391,7 @@ class RegistrySource:
             took_s=round(news.took_s, 3),
         )
         self._tell_refused_records(news.refused)
+        self._on_change(news.prepared.gone)
 
     def _take_restored(self, news: Restored) -> None:
         self._registry.adopt(news.prepared)
@@ -390,6 +404,7 @@ class RegistrySource:
             saved_at=news.saved_at,
             error=news.error,
         )
+        self._on_change(news.prepared.gone)
 
     def _take_changed(self, news: Changed) -> None:
         parts = [self._registry.apply(name, entry) for name, entry in news.entries.items()]
@@ -403,6 +418,7 @@ class RegistrySource:
                 **changes._asdict(),
                 digest=facts.digest,
             )
+            self._on_change([name for name, entry in news.entries.items() if entry is None])
         self._tell_refused_records(news.refused)
 
     def _tell_refused(self, news: Refused) -> None:
@@ -442,13 +458,14 @@ class RegistrySource:
             )
 
 
-def make_registry_source(
+def make_registry_source(  # noqa: PLR0913 - all named but the first two
     section: RegistrySection,
     registry: Registry,
     *,
     properties: Callable[[], Properties],
     state: Path,
     log: EventLog,
+    on_change: Callable[[Sequence[str]], None] = _nobody_minds,
 ) -> RegistrySource:
     """Make the source that the configuration names; it does nothing yet."""
     reader: Reader
@@ -463,7 +480,7 @@ def make_registry_source(
             kafka_topic=kafka_topic,
             snapshot_path=state / SNAPSHOT_NAME,
         )
-    return RegistrySource(reader, registry, log)
+    return RegistrySource(reader, registry, log, on_change=on_change)
 
 
 def _reason(problem: Exception) -> str:

@@ -1,6 +1,5 @@
 """What this machine must have: a clock that is set, certificates that hold."""
 
-import ctypes
 import http.client
 import sys
 import time
@@ -12,6 +11,7 @@ import msgspec
 
 from bridge.config.addresses import host_and_port
 from bridge.config.sections import BridgeConfig
+from bridge.runtime.kernel_clock import ask_kernel
 from bridge.runtime.live_check import certificate
 from bridge.runtime.live_check.certificate import Certificate
 from bridge.runtime.live_check.points import Group, Point, Scribe
@@ -21,10 +21,6 @@ from bridge.runtime.state_directory import state_directory
 SAY: Final = Scribe(Group.HOST)
 SOON_DAYS: Final = 21.0
 """Time enough to renew a certificate by hand."""
-_TIMEX_LONGS: Final = 64
-"""More than struct timex has (26 longs)."""
-_TIME_ERROR: Final = 5
-_MAX_ERROR_AT: Final = 3
 _HTTP_S: Final = 1.0
 
 
@@ -81,13 +77,12 @@ def judge_clock() -> Point:
     remedy = "see to NTP (timedatectl status): timestamps are judged by this clock"
     if not sys.platform.startswith("linux"):
         return SAY.not_proven(name, "only Linux tells whether it is synchronised", remedy)
-    timex = (ctypes.c_long * _TIMEX_LONGS)()  # All zero: read only.
-    state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
-    if state < 0:
+    found = ask_kernel()
+    if found is None:
         return SAY.not_proven(name, "the kernel does not say whether it is synchronised", remedy)
-    if state == _TIME_ERROR:
+    if not found.is_kept:
         return SAY.warn(name, "the kernel says that it is not synchronised", remedy)
-    return SAY.ok(name, f"synchronised, wrong by at most {timex[_MAX_ERROR_AT] / 1e6:.3f} s")
+    return SAY.ok(name, f"synchronised, wrong by at most {found.max_error_s:.3f} s")
 
 
 def bridge_is_running(config: BridgeConfig) -> bool:
