@@ -6,6 +6,7 @@ session. What cannot be put on disk stays unacknowledged, and comes again after 
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import platform
@@ -34,11 +35,13 @@ from bridge.runtime.http_endpoints import OpsEndpoints
 from bridge.runtime.native_stderr import NativeStderr
 from bridge.runtime.parts import Parts
 from bridge.runtime.spool_start import open_spool
+from bridge.runtime.traffic import POLL_MAX_S
 
 FLUSH_RESERVE_S: Final = 5.0
 """The part of the drain budget kept for PUBACKs, DISCONNECT and letting go."""
 SPOOL_TIMEOUT_S: Final = 3.0
 """How long the last transaction may take: within the reserve, before the last PUBACKs."""
+GAPS_TIMEOUT_S: Final = 0.5
 CLOSE_TIMEOUT_S: Final = 1.0
 TICK_S: Final = 1.0
 
@@ -201,12 +204,25 @@ class Daemon:
             await self._finish_spool()
         else:
             self._spooling.halt()
+        if self._failure is None:
+            await self._finish_gaps()
         await self._gaps.close(self._session.last_heard)
         self._session.disconnect(now=clock.monotonic_s())
         await self._link.close(timeout_s=CLOSE_TIMEOUT_S)
         self._traffic.close()
         await self._recovery.stop(timeout_s=CLOSE_TIMEOUT_S)
         self._producer.close()
+
+    async def _finish_gaps(self) -> None:
+        """Wait a little for the reports of gap records: what is owed at the end is sent again."""
+        ends_s = clock.monotonic_s() + GAPS_TIMEOUT_S
+        while self._gaps.owed and self._watch.answers and clock.monotonic_s() < ends_s:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_MAX_S):
+                    await self._cut_short.wait()
+                    return
+            self._traffic.serve_guarded()
+            self._gaps.tick(self._session.last_heard)
 
     async def _finish_spool(self) -> None:
         """Put on disk what Kafka has not confirmed; what cannot be stays with the MQTT broker."""

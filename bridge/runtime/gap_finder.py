@@ -59,6 +59,13 @@ class GapFinder:
         self._readable_since: dict[str, float] = {}
         """When each filter was last proven, or first granted."""
         self._saved_s = clock.monotonic_s()
+        records.owe(memory.now.owed_gaps)
+        self._owed_saved = len(records)
+
+    @property
+    def owed(self) -> int:
+        """Count the gap records that Kafka has not confirmed."""
+        return len(self._records)
 
     def note(self, event: Event, granted: Iterable[str]) -> None:
         """Draw the conclusions from a fact of the session; `granted` are the filters by now."""
@@ -93,13 +100,16 @@ class GapFinder:
         self._records.serve(now)
         if self._is_connected:
             self._touch(last_heard_s)
-            if now - self._saved_s >= SAVE_EVERY_S:
-                self._save()
+        is_due = self._is_connected and now - self._saved_s >= SAVE_EVERY_S
+        if is_due or len(self._records) != self._owed_saved:
+            self._save()
 
     async def close(self, last_heard_s: float | None) -> None:
         """Write down that the connection ends now, on purpose."""
         if self._is_connected:
             self._touch(last_heard_s)
+        self._records.serve(clock.monotonic_s())
+        self._note_owed()
         await self._memory.close()
 
     # ------------------------------------------------------------------ memory
@@ -114,7 +124,12 @@ class GapFinder:
 
     def _save(self) -> None:
         self._saved_s = clock.monotonic_s()
+        self._note_owed()
         self._memory.save()
+
+    def _note_owed(self) -> None:
+        self._memory.now.owed_gaps = self._records.owed()
+        self._owed_saved = len(self._records)
 
     # ------------------------------------------------------------------ the session
 

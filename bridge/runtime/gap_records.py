@@ -1,5 +1,6 @@
 """What may be missing, told to Kafka: a small queue that nothing waits for."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -29,14 +30,20 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the broker counts them: messages dropped, of all its clients."""
 
 
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(Gap)
+
+
 class GapRecords:
-    """Produce gap records beside the traffic, at least once each, in memory only."""
+    """Produce gap records beside the traffic, at least once each.
+
+    What is `owed` is for the caller to keep over a stop, and to give back with `owe`.
+    """
 
     def __init__(
         self, producer: Producer, config: BridgeConfig, counters: Counters, log: EventLog
     ) -> None:
         kafka_topic = config.gaps.kafka_topic
-        self._key = config.mqtt.client_id.encode()
         self._counters = counters
         self._records = AsideRecords(
             producer,
@@ -56,9 +63,21 @@ class GapRecords:
         if is_counted:
             self._counters.gaps[GapCause(gap.cause)] += 1
             self._counters.broker_dropped += gap.dropped or 0
-        record = Aside(self._key, msgspec.json.encode(gap))
-        self._counters.gap_records_dropped += self._records.add(record)
+        self._owe(gap)
         self.serve(now)
+
+    def owe(self, gaps: Iterable[Gap]) -> None:
+        """Take gaps that an earlier process counted, and may not have sent; `serve` sends them."""
+        for gap in gaps:
+            self._owe(gap)
+
+    def owed(self) -> list[Gap]:
+        """Give the gaps whose record Kafka has not confirmed, oldest first."""
+        return [_DECODER.decode(each.value) for each in self._records.owed()]
+
+    def _owe(self, gap: Gap) -> None:
+        record = Aside(gap.client_id.encode(), _ENCODER.encode(gap))
+        self._counters.gap_records_dropped += self._records.add(record)
 
     def serve(self, now: float) -> None:
         """Take the reports that came, and send what is to be sent; call it each second or so."""

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from bridge.observe.log import EventLog
+from bridge.runtime.gap_records import Gap
 
 FILE_NAME: Final = "session.json"
 SAVE_EVERY_S: Final = 10.0
@@ -51,6 +52,8 @@ class Remembered(msgspec.Struct, kw_only=True):
     """When the count of dropped messages was last known to be current."""
     lost: LostSession | None = None
     """Kept too, since a session that was made anew may die before it is subscribed."""
+    owed_gaps: list[Gap] = []
+    """Those whose record Kafka has not confirmed; they outlive a change of client id or broker."""
     canary_key: str = ""
     """Hexadecimal; canaries of an earlier process are known by it."""
 
@@ -69,8 +72,9 @@ class SessionMemory:
         if why:
             self._tell_lack(why)
         if remembered is None or (remembered.client_id, remembered.address) != (client_id, address):
-            key = remembered.canary_key if remembered is not None else ""
-            remembered = Remembered(client_id=client_id, address=address, canary_key=key)
+            before, remembered = remembered, Remembered(client_id=client_id, address=address)
+            if before is not None:
+                remembered.canary_key, remembered.owed_gaps = before.canary_key, before.owed_gaps
         self.now = remembered
         """What will be written with the next `save`."""
 

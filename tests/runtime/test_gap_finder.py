@@ -231,3 +231,28 @@ async def test_the_file_is_private_and_whole_after_many_saves_at_once(tmp_path: 
     assert 0o600 == path.stat().st_mode & 0o777
     assert [path] == list(path.parent.iterdir())
     assert 19 == Stand(path.parent).memory.now.drops_count
+
+
+async def test_a_record_that_kafka_had_not_confirmed_at_the_end_is_sent_by_the_next_process(
+    tmp_path: Path,
+) -> None:
+    first = Stand(tmp_path)
+    first.connect(session_present=False)
+    first.subscribe()
+    first.connect(session_present=False)
+    first.subscribe()
+    assert 1 == len(first.gaps)
+    await first.finder.close(None)
+
+    # Another address: another session, and the gap of the one before stays a gap.
+    second = Stand(tmp_path, address="other:1883")
+    second.finder.tick(None)
+    assert first.gaps == second.gaps
+    assert 0 == second.counters.gaps["session_lost"], "the first one counted it"
+    second.producer.report()
+    second.finder.tick(None)
+    await second.finder.close(None)
+
+    third = Stand(tmp_path)
+    third.finder.tick(None)
+    assert [] == third.gaps
