@@ -7,7 +7,6 @@ session. What cannot be put on disk stays unacknowledged, and comes again after 
 
 import asyncio
 import contextlib
-import gc
 import os
 import platform
 import signal
@@ -32,6 +31,7 @@ from bridge.runtime import clock
 from bridge.runtime.clock import LoopClock
 from bridge.runtime.fault_points import reach
 from bridge.runtime.http_endpoints import OpsEndpoints
+from bridge.runtime.memory import MemoryKeeper, calm_collector
 from bridge.runtime.native_stderr import NativeStderr
 from bridge.runtime.parts import Parts
 from bridge.runtime.spool_start import open_spool
@@ -99,6 +99,7 @@ class Daemon:
         self._narrator = parts.narrator
         self._link = parts.link
         self._vitals = parts.vitals
+        self._memory = MemoryKeeper(now=clock.monotonic_s())
 
     # ------------------------------------------------------------------ life
 
@@ -141,7 +142,7 @@ class Daemon:
             tasks.append(self._loop.create_task(following, name="registry"))
         for task in tasks:
             task.add_done_callback(self._on_task_done)
-        _calm_collector()
+        calm_collector()
         await self._stop.wait()
         await self._drain()
         for task in tasks:
@@ -347,6 +348,7 @@ class Daemon:
             )
             self._tell_budget(now)
             self._spool.tell(self._spool.facts(), now, outage_budget_s=self._vitals.budget_s(now))
+            self._memory.tick(now)
             self._tell_readiness()
 
     def _tell_budget(self, now: float) -> None:
@@ -437,16 +439,6 @@ class Daemon:
             ),
             log=self._log,
         )
-
-
-def _calm_collector() -> None:
-    """Let the cyclic collector run seldom: what a message leaves behind has no cycles.
-
-    It took 12 % of a drain's CPU at Python's thresholds, walking all that was imported each time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 async def serve(
