@@ -15,8 +15,7 @@ import cbor2
 import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from bridge.config.formats import BinaryField, BinaryLayout, ProtobufFields
-from bridge.config.sections import Route
+from bridge.config.sections import BinaryField, BinaryLayout, ProtobufFields, Route
 from bridge.pipeline.decode import Decoding, FormatChoice
 from bridge.pipeline.formats.protobuf import ProtobufMapping
 from bridge.pipeline.formats.published import TELEMETRY
@@ -36,7 +35,7 @@ _MESSAGE: Final[dict[str, Any]] = {
 }
 _LAYOUT: Final = BinaryLayout(
     byte_order="little",
-    field=(
+    fields=(
         BinaryField(name="timestamp", type="u64", to="timestamp", unit="ms"),
         BinaryField(name="temperature", type="i16", scale=0.1),
         BinaryField(name="humidity", type="u16", scale=0.1),

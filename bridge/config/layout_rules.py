@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from bridge.config.formats import BinaryField, BinaryLayout
 from bridge.config.paths import KeyPath, quoted
 from bridge.config.problems import Problem
+from bridge.config.sections import BinaryField, BinaryLayout
 
 METRICS_MAX = 1_000
 _FLOATS = frozenset(("f32", "f64"))
@@ -20,63 +20,42 @@ def check_layouts(layouts: Mapping[str, BinaryLayout]) -> Iterator[Problem]:
         yield from _check_layout(("layout", name), layout)
 
 
-def check_layout_of_route(
-    path: KeyPath, format_name: str, layout: str | None, layouts: Mapping[str, BinaryLayout]
-) -> Iterator[Problem]:
-    """Yield what is wrong between a route, at this path, and the layouts there are."""
-    known = ", ".join(map(quoted, layouts)) or "none"
-    if format_name == "binary" and layout is None:
-        yield Problem(
-            (*path, "format"),
-            '"binary" needs a layout; write layout = "NAME" in the route, and a table'
-            " [layout.NAME] that says what the bytes are",
-        )
-    elif layout is not None and layout not in layouts:
-        yield Problem(
-            (*path, "layout"),
-            f"{quoted(layout)} is no layout of this file; there is: {known}",
-            also=(("layout",),),
-        )
-    elif layout is not None and format_name != "binary":
-        yield Problem(
-            (*path, "layout"),
-            f"a layout is for binary payloads, but the format is {quoted(format_name)};"
-            ' write format = "binary", or remove layout',
-            also=((*path, "format"),),
-        )
+def layout_bytes(layout: BinaryLayout) -> int:
+    """Count the bytes that every payload of a layout has."""
+    return sum(1 if each.type == "bool" else int(each.type[1:]) // 8 for each in layout.fields)
 
 
 def _check_layout(path: KeyPath, layout: BinaryLayout) -> Iterator[Problem]:
-    fields = layout.field
+    fields = layout.fields
     timestamps = [index for index, each in enumerate(fields) if each.to == "timestamp"]
     if not timestamps:
         yield Problem(
-            (*path, "field"),
+            (*path, "fields"),
             "has no timestamp, and a message without one is never valid; add a field such as"
             ' { name = "timestamp", type = "u32", to = "timestamp", unit = "s" }',
         )
     for index in timestamps[1:]:
         yield Problem(
-            (*path, "field", index, "to"),
-            f"field[{timestamps[0]}] is the timestamp already;"
+            (*path, "fields", index, "to"),
+            f"fields[{timestamps[0]}] is the timestamp already;"
             ' write "metrics", "metadata" or "ignored"',
         )
     metrics = sum(each.to == "metrics" for each in fields)
     if not 1 <= metrics <= METRICS_MAX:
         yield Problem(
-            (*path, "field"),
+            (*path, "fields"),
             f"has {metrics} metrics, and a message is valid with 1 to {METRICS_MAX};"
             ' a field is one with to = "metrics", which is the default',
         )
     taken: dict[tuple[str, str], int] = {}
     for index, each in enumerate(fields):
-        where: KeyPath = (*path, "field", index)
+        where: KeyPath = (*path, "fields", index)
         if each.to in {"metrics", "metadata"}:
             first = taken.setdefault((each.to, each.name), index)
             if first != index:
                 yield Problem(
                     (*where, "name"),
-                    f"{quoted(each.name)} is the name of field[{first}] already, and only one of"
+                    f"{quoted(each.name)} is the name of fields[{first}] already, and only one of"
                     " them would be in the record; choose another name",
                 )
         yield from _check_timestamp(where, each)

@@ -7,7 +7,14 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.config import kafka_rules, on_disk, rules, silence_rules, validation_rules
+from bridge.config import (
+    format_rules,
+    kafka_rules,
+    on_disk,
+    rules,
+    silence_rules,
+    validation_rules,
+)
 from bridge.config.converting import Conversion
 from bridge.config.layers import Layers
 from bridge.config.paths import KeyPath, key_text, leaves
@@ -55,6 +62,7 @@ def load(
         *kafka_rules.check(config.kafka),
         *validation_rules.check(config),
         *silence_rules.check(config),
+        *format_rules.check(config),
     ]
     if reads_files:
         findings += on_disk.check(config, environment)
@@ -91,7 +99,7 @@ def _still_true(findings: Sequence[Problem], conversion: Conversion[BridgeConfig
     kept = []
     for found in findings:
         paths = [conversion.original(path) for path in (found.path, *found.also)]
-        if not any(_is_under(path, wrong) for path in paths) and not _holds(paths[0], wrong):
+        if not any(_is_under(path, wrong) or _holds(path, wrong) for path in paths):
             kept.append(msgspec.structs.replace(found, path=paths[0]))
     return kept
 

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bridge.config import secrets
+from bridge.config import descriptor_sets, secrets
 from bridge.config.paths import KeyPath, quoted
 from bridge.config.problems import Problem
 from bridge.config.rules import secrets_of
@@ -41,6 +41,7 @@ def check(config: BridgeConfig, environment: Mapping[str, str]) -> Iterator[Prob
         if isinstance(value, str) and value:
             path = ("kafka", "properties", name)
             yield from _check_file(path, Path(value), is_private=name in _PRIVATE_PROPERTY_FILES)
+    yield from descriptor_sets.check(config)
     spool = config.spool
     if spool.directory is not None and spool.bytes_max and Path(spool.directory).is_absolute():
         problem = _directory_problem(Path(spool.directory))

@@ -1,12 +1,14 @@
 """Rules of [protobuf]: the message exists, and every path leads to a value that JSON can hold."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 
-from bridge.config.formats import ProtobufSection
 from bridge.config.paths import KeyPath
 from bridge.config.problems import Problem
+from bridge.config.sections import ProtobufSection
+from bridge.config.validation_rules import NAME_CHARACTERS_MAX, name_problem
 
+PROTOC = "protoc --include_imports --descriptor_set_out=FILE"
 MISSING_PACKAGE = (
     "the protobuf package is not installed; install mqtt-kafka-bridge[protobuf], the extra"
 )
@@ -18,13 +20,27 @@ def check_package(path: KeyPath) -> Iterator[Problem]:
         yield Problem(path, MISSING_PACKAGE)
 
 
-def check_protobuf(section: ProtobufSection, descriptor_set: bytes) -> Iterator[Problem]:
+def check_mappings(sections: Mapping[str, ProtobufSection]) -> Iterator[Problem]:
+    """Yield what is wrong with mappings whatever their messages are."""
+    for table, section in sections.items():
+        where: KeyPath = ("protobuf", table, "fields")
+        for part in ("metrics", "metadata"):
+            paths = getattr(section.fields, part)
+            for name in paths if isinstance(paths, dict) else ():
+                if problem := name_problem(name, NAME_CHARACTERS_MAX):
+                    yield Problem((*where, part, name), f"a name in {part} {problem}")
+        if not section.fields.metrics:
+            yield Problem(
+                (*where, "metrics"),
+                "is empty, and a message without a metric is never valid; write a name and a path",
+            )
+
+
+def check_protobuf(name: str, section: ProtobufSection, descriptor_set: bytes) -> Iterator[Problem]:
     """Yield what keeps messages from being read by these paths; the bytes are the file's."""
-    path: KeyPath = ("protobuf",)
-    missing = list(check_package(path))
-    if missing:
-        yield from missing
-        return
+    path: KeyPath = ("protobuf", name)
+    if any(check_package(path)):
+        return  # That is said once, of the route or of the table.
     from bridge.config import protobuf_schema as schema  # noqa: PLC0415 - the package is an extra
 
     try:
@@ -48,15 +64,15 @@ def check_protobuf(section: ProtobufSection, descriptor_set: bytes) -> Iterator[
     device_id = fields.device_id
     if device_id is not None:
         checks.append(((*where, "device_id"), lambda: schema.device_id_field(message, device_id)))
-    for name in ("metrics", "metadata"):
-        paths = getattr(fields, name)
+    for part in ("metrics", "metadata"):
+        paths = getattr(fields, part)
         if isinstance(paths, str):
-            checks.append(((*where, name), lambda p=paths: schema.map_field(message, p)))  # type: ignore[misc]
+            checks.append(((*where, part), lambda p=paths: schema.map_field(message, p)))  # type: ignore[misc]
             continue
-        may_repeat = name == "metadata"
+        may_repeat = part == "metadata"
         checks += [
             (
-                (*where, name, each),
+                (*where, part, each),
                 lambda p=each_path, r=may_repeat: schema.value_field(message, p, may_repeat=r),  # type: ignore[misc]
             )
             for each, each_path in paths.items()
@@ -66,8 +82,3 @@ def check_protobuf(section: ProtobufSection, descriptor_set: bytes) -> Iterator[
             follow()
         except schema.SchemaError as error:
             yield Problem(key, f"{error}", also=((*path, "message"),))
-    if not fields.metrics:
-        yield Problem(
-            (*where, "metrics"),
-            "is empty, and a message without a metric is never valid; write a name and a path",
-        )

@@ -12,6 +12,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 
 from bridge.config.paths import quoted
+from bridge.config.protobuf_rules import PROTOC
 
 TIMESTAMP = "google.protobuf.Timestamp"
 FLOATS = frozenset((FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE))
@@ -23,7 +24,6 @@ INTEGERS = frozenset(
         FieldDescriptor.CPPTYPE_UINT64,
     )
 )
-_PROTOC = "protoc --include_imports --descriptor_set_out=FILE"
 _CHOICES_SHOWN = 8
 
 Fields: TypeAlias = tuple[FieldDescriptor, ...]
@@ -43,9 +43,9 @@ def read_descriptor_set(descriptor_set: bytes) -> descriptor_pool.DescriptorPool
     try:
         files = descriptor_pb2.FileDescriptorSet.FromString(descriptor_set).file
     except DecodeError:
-        raise SchemaError(f"holds no FileDescriptorSet; write it with {_PROTOC}") from None
+        raise SchemaError(f"holds no FileDescriptorSet; write it with {PROTOC}") from None
     if not files:
-        raise SchemaError(f"holds no message at all; write it with {_PROTOC}")
+        raise SchemaError(f"holds no message at all; write it with {PROTOC}")
     pool = descriptor_pool.DescriptorPool()
     there: set[str] = set()
     for file in files:
@@ -53,14 +53,14 @@ def read_descriptor_set(descriptor_set: bytes) -> descriptor_pool.DescriptorPool
         if missing:
             raise SchemaError(
                 f"lacks {quoted(missing[0])}, which {quoted(file.name)} imports;"
-                f" write it with {_PROTOC}"
+                f" write it with {PROTOC}"
             )
         try:
             pool.Add(file)
         except (TypeError, ValueError) as error:
             raise SchemaError(
                 f"holds {quoted(file.name)}, which cannot be used ({error});"
-                f" write it anew with {_PROTOC}"
+                f" write it anew with {PROTOC}"
             ) from None
         there.add(file.name)
     return pool

@@ -46,20 +46,25 @@ def render() -> str:
     schema = build_schema()
     structs = schema["$defs"]
     blocks = [_OPENING]
-    for section, entry in structs["BridgeConfig"]["properties"].items():
-        is_array = entry.get("type") == "array"
-        struct = structs[_struct_name(entry["items"] if is_array else entry)]
-        blocks.append("\n".join(_section(section, struct, is_array=is_array)))
-        for key, inner in struct["properties"].items():
-            of_any_key = inner.get("additionalProperties", {})
-            name = _struct_name(inner) or _struct_name(of_any_key)
-            if name not in {"", "Secret"}:
-                table = f"{section}.{key}.<name>" if of_any_key else f"{section}.{key}"
-                inner_lines = _section(table, structs[name], is_array=False)
-                blocks.append("\n".join(inner_lines))
+    for name, entry in structs["BridgeConfig"]["properties"].items():
+        blocks += _tables(name, entry, structs)
     secret_lines = _section("a secret", structs["Secret"], is_array=False)
     blocks.append("\n".join(["## Secrets", *list(secret_lines)[1:]]))
     return "\n".join(blocks)
+
+
+def _tables(name: str, entry: Mapping[str, Any], structs: Mapping[str, Any]) -> Iterator[str]:
+    """Write a table and those in it, each as a block; nothing for a key that is no table."""
+    is_array = entry.get("type") == "array"
+    of_any_key = entry.get("additionalProperties")
+    table = f"{name}.<name>" if of_any_key else name
+    struct_name = _struct_name(entry["items"] if is_array else of_any_key or entry)
+    if struct_name in {"", "Secret"}:
+        return
+    struct = structs[struct_name]
+    yield "\n".join(_section(table, struct, is_array=is_array))
+    for key, inner in struct["properties"].items():
+        yield from _tables(f"{table}.{key}", inner, structs)
 
 
 def _section(name: str, struct: Mapping[str, Any], *, is_array: bool) -> Iterator[str]:
@@ -73,6 +78,8 @@ def _section(name: str, struct: Mapping[str, Any], *, is_array: bool) -> Iterato
         kind, bounds = _type_and_bounds(entry)
         default = entry.get("default")
         default_text = "*optional*" if default is None else f"`{_literal(default)}`"
+        if key in struct.get("required", ()):
+            default_text = "*required*"
         meaning = " ".join(entry["description"].split())
         yield f"| `{key}` | {kind} | {bounds} | {default_text} | {meaning} |"
     yield ""
@@ -82,7 +89,10 @@ def _type_and_bounds(entry: Mapping[str, Any]) -> tuple[str, str]:
     """Name a type in the words of TOML, and its bounds as people write them."""
     options = [option for option in entry.get("anyOf", [entry]) if option.get("type") != "null"]
     if len(options) > 1:
-        return " or ".join(_type_and_bounds(option)[0] for option in options), ""
+        kinds = dict.fromkeys(_type_and_bounds(option)[0] for option in options)
+        if "number" in kinds:
+            kinds.pop("integer", None)
+        return " or ".join(kinds), ""
     option = options[0]
     if "$ref" in option:
         return ("secret" if option["$ref"].endswith("/Secret") else "table"), ""
@@ -91,6 +101,8 @@ def _type_and_bounds(entry: Mapping[str, Any]) -> tuple[str, str]:
     if "exclusiveMinimum" in option:
         return option["type"], f"above {option['exclusiveMinimum']:,}"
     kind, low, high, unit = _KINDS.get(option["type"], (option["type"], "minimum", "maximum", ""))
+    if "$ref" in option.get("items", ()):
+        kind = "array of tables"
     return kind, _span(option, low, high, unit)
 
 

@@ -10,14 +10,12 @@ from typing import Final
 from bridge.config.addresses import host_and_port, is_host, is_loopback
 from bridge.config.paths import KeyPath, quoted
 from bridge.config.problems import Problem
-from bridge.config.protobuf_rules import check_package
 from bridge.config.secrets import named_sources
 from bridge.config.sections import BridgeConfig, MqttSection, Route, Secret
 
 MQTT_TOPIC_BYTES_MAX = 65_535
 KAFKA_TOPIC_CHARACTERS_MAX = 249
 MQTT_TLS_PORT = 8883
-BATCH_FORMATS: Final = frozenset(("json", "msgpack", "cbor"))
 FLUSH_RESERVE_S: Final = 5.0
 """The part of the drain budget that the flush to Kafka does not get."""
 DEVICE_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -36,8 +34,6 @@ def check(config: BridgeConfig) -> Iterator[Problem]:
     yield from _check_dead_letter(config)
     yield from _check_gaps(config)
     yield from _check_spool(config)
-    yield from _check_kinds(config.route)
-    yield from _check_formats(config)
     try:
         host_and_port(config.ops.listen, port_min=0)
     except ValueError as error:
@@ -201,31 +197,6 @@ def _check_routes(config: BridgeConfig) -> Iterator[Problem]:
                 also=(("mqtt", "packet_bytes_max"),),
                 is_warning=True,
             )
-
-
-def _check_kinds(routes: tuple[Route, ...]) -> Iterator[Problem]:
-    for index, route in enumerate(routes):
-        if route.kind == "batch" and route.format not in BATCH_FORMATS:
-            yield Problem(
-                ("route", index, "format"),
-                f"{quoted(route.format)} cannot hold a batch; write json, msgpack or cbor,"
-                " or let each reading be a message of its own",
-                also=(("route", index, "kind"),),
-            )
-        if route.kind == "opaque" and route.format != "json":
-            yield Problem(
-                ("route", index, "format"),
-                "is never read on an opaque route, whose payloads are carried as they are;"
-                " remove it",
-                also=(("route", index, "kind"),),
-                is_warning=True,
-            )
-
-
-def _check_formats(config: BridgeConfig) -> Iterator[Problem]:
-    for index, route in enumerate(config.route):
-        if route.format == "protobuf":
-            yield from check_package(("route", index, "format"))
 
 
 def _check_route_pairs(routes: tuple[Route, ...]) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ The docstring below a key is its description in the generated reference
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, field
@@ -121,8 +121,13 @@ class Route(Section, frozen=True):
     kind: Literal["telemetry", "batch", "opaque"] = "telemetry"
     """What a message is: `telemetry` is validated and enriched, `batch` holds many readings that
     become telemetry one by one, `opaque` is carried as it is."""
-    format: Literal["json", "msgpack", "cbor", "protobuf"] = "json"
+    format: Literal["json", "msgpack", "cbor", "protobuf", "binary"] = "json"
     """Format of a payload whose PUBLISH names no Content Type."""
+    layout: NonEmpty | None = None
+    """Name of the table in `layout` that says what the bytes are; with `binary`, and only there."""
+    protobuf: NonEmpty | None = None
+    """Name of the table in `protobuf` that says how Protobuf messages are read, those that only
+    their Content Type calls so too; left out: as telemetry.proto has it."""
     priority: Literal["high", "medium", "low"] = "medium"
     """`high` has no limit of its devices unless the route sets one."""
     per_device_per_s: Annotated[float, Meta(ge=0)] | None = None
@@ -134,6 +139,65 @@ class Route(Section, frozen=True):
     presence: bool = False
     """On an opaque route: payloads `online` and `offline`, wills too, say whether a device is
     there; they are carried all the same."""
+
+
+FieldType: TypeAlias = Literal[
+    "u8", "i8", "u16", "i16", "u24", "i24", "u32", "i32", "u64", "i64", "f32", "f64", "bool"
+]
+
+
+class BinaryField(Section, frozen=True):
+    """One field of a binary layout; it begins where the one before it ends."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    """Name in the record."""
+    type: FieldType
+    """Type on the wire: u, i and f with their bits, or bool, a byte that is 0 or not."""
+    to: Literal["metrics", "metadata", "timestamp", "ignored"] = "metrics"
+    """Where the value goes; `ignored` leaves reserved bytes out."""
+    unit: Literal["s", "ms"] | None = None
+    """Of the timestamp only: seconds or milliseconds since 1970."""
+    scale: int | float = 1
+    """The record has integer * scale + offset, exact in decimal: 215 and 0.1 give 21.5."""
+    offset: int | float = 0
+    """Added after the scale."""
+    missing: int | float | Literal["nan"] | None = None
+    """The value on the wire, or `nan`, that means there is none; the record has null."""
+
+
+class BinaryLayout(Section, frozen=True):
+    """A fixed binary layout: every payload has exactly the bytes of its fields, without padding."""
+
+    byte_order: Literal["little", "big"]
+    """Order of the bytes of one number; no default, since a wrong one goes unnoticed."""
+    fields: Annotated[tuple[BinaryField, ...], Meta(min_length=1)]
+    """The fields, in their order; one of them is the timestamp."""
+
+
+class ProtobufFields(Section, frozen=True):
+    """Where in a Protobuf message the parts of a record stand: paths such as `header.sent_at`."""
+
+    timestamp: NonEmpty
+    """A string, a number, or a google.protobuf.Timestamp."""
+    metrics: dict[str, NonEmpty] | NonEmpty
+    """A table of names and paths, or the path of a map field."""
+    timestamp_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    """Unit of a number; `auto` is seconds below 1e11, else milliseconds."""
+    device_id: NonEmpty | None = None
+    """A string that must equal the device id of the MQTT topic; left out: that one is taken."""
+    metadata: dict[str, NonEmpty] | NonEmpty = {}
+    """The same for the metadata; here a field may also be repeated."""
+
+
+class ProtobufSection(Section, frozen=True):
+    """How Protobuf messages of your own are read, on the routes that name this table."""
+
+    descriptor_set: NonEmpty
+    """File that `protoc --include_imports --descriptor_set_out=FILE` writes; read at the start."""
+    message: NonEmpty
+    """Full name of the message, such as `acme.v1.Reading`."""
+    fields: ProtobufFields
+    """Where in it the parts of a record stand."""
 
 
 class DeadLetterSection(Section, frozen=True):
@@ -276,6 +340,8 @@ class BridgeConfig(Section, frozen=True):
     mqtt: MqttSection = MqttSection()
     kafka: KafkaSection = KafkaSection()
     route: Annotated[tuple[Route, ...], Meta(min_length=1)] = (Route(),)
+    layout: dict[str, BinaryLayout] = {}
+    protobuf: dict[str, ProtobufSection] = {}
     dead_letter: DeadLetterSection = DeadLetterSection()
     validation: ValidationSection = ValidationSection()
     registry: RegistrySection | None = None

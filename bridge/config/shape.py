@@ -19,9 +19,23 @@ def keys_at(path: KeyPath, root: type[Section] = BridgeConfig) -> Sequence[str]:
 
 def choices_at(path: KeyPath, root: type[Section] = BridgeConfig) -> Sequence[str]:
     """Return the words a key can be, where only certain words are allowed."""
-    kind = _type_at(path, root)
-    options = (*get_args(kind), *(each for part in get_args(kind) for each in get_args(part)))
-    return [option for option in options if isinstance(option, str)]
+    options = _options_at(path, root)
+    words = [option for option in options if isinstance(option, str)]
+    return words if len(words) == len(options) else []
+
+
+def words_at(path: KeyPath, root: type[Section] = BridgeConfig) -> Sequence[str]:
+    """Return the words a key can be, also where numbers are allowed beside them."""
+    return [option for option in _options_at(path, root) if isinstance(option, str)]
+
+
+def _options_at(path: KeyPath, root: type[Section]) -> list[Any]:
+    """List the words, and the types, of which a key's value is one."""
+    options: list[Any] = []
+    for part in get_args(_type_at(path, root)):
+        if part is not type(None):
+            options += [part] if get_origin(part) is None else get_args(part)
+    return options
 
 
 def is_secret(path: KeyPath, root: type[Section] = BridgeConfig) -> bool:

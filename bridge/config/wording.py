@@ -12,6 +12,7 @@ from bridge.config.sections import BridgeConfig, Section
 _NEVER_INLINE = 'a secret is never inline; write {key} = {{ file = "..." }}, or env or credential'
 PROPERTIES: KeyPath = ("kafka", "properties")
 
+_WRONG_WORD = "Invalid enum value"
 _BOUND = re.compile(r"[<>]|of length")
 
 # Why a bound stands where it does, where the bare bound would only make people wonder.
@@ -67,6 +68,10 @@ def explain_value(
         hint = f'; meant "{close[0]}"?' if close and not looks_secret(path) else ""
         listed = ", ".join(f'"{choice}"' for choice in choices)
         return f"Expected one of {listed}, got {shown(value, path)}{hint}"
+    words = shape.words_at(path, root)
+    if words and message.startswith(_WRONG_WORD):
+        listed = " or ".join(f'"{word}"' for word in words)
+        return f"Expected a number or {listed}, got {shown(value, path)}"
     expected = message.replace("`", "").replace(" | null", "").partition(", got ")[0]
     expected = re.sub(r"\bobject\b", "table", expected)
     text = f"{expected}, got {shown(value, path)}"

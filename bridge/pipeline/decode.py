@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from bridge.config.formats import BinaryLayout
+from bridge.config.descriptor_sets import read_descriptor_sets
 from bridge.config.protobuf_rules import MISSING_PACKAGE
-from bridge.config.sections import BridgeConfig, Route
+from bridge.config.sections import BinaryLayout, BridgeConfig, Route
 from bridge.pipeline.formats.batches import SPLITTERS
 from bridge.pipeline.formats.binary import BinaryDecoder
 from bridge.pipeline.formats.cbor import decode_cbor
@@ -116,8 +116,32 @@ def _choose(payload: bytes, content_type: str | None, route: Route) -> str | Rej
 
 
 def decoding_of(config: BridgeConfig) -> Decoding:
-    """Make ready what the routes need."""
-    return Decoding({each.filter: FormatChoice(name=each.format) for each in config.route})
+    """Make ready what the routes need; called once, since it reads the descriptor sets.
+
+    Raises:
+        ConfigError: one of them does not serve.
+    """
+    mappings = _mappings(config)
+    choices = {
+        route.filter: FormatChoice(
+            name=route.format,
+            layout=None if route.layout is None else config.layout[route.layout],
+            protobuf=None if route.protobuf is None else mappings[route.protobuf],
+        )
+        for route in config.route
+    }
+    return Decoding(choices)
+
+
+def _mappings(config: BridgeConfig) -> "dict[str, ProtobufMapping]":
+    if not config.protobuf:
+        return {}
+    from bridge.pipeline.formats.protobuf import ProtobufMapping  # noqa: PLC0415 - an extra
+
+    return {
+        name: ProtobufMapping(content, config.protobuf[name].message, config.protobuf[name].fields)
+        for name, content in read_descriptor_sets(config).items()
+    }
 
 
 def _decoders(choice: FormatChoice) -> dict[str, Decoder]:

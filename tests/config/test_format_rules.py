@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2
 
-from bridge.config.formats import BinaryField, BinaryLayout, ProtobufFields, ProtobufSection
-from bridge.config.layout_rules import check_layout_of_route, check_layouts
+from bridge.config.layout_rules import check_layouts
 from bridge.config.paths import key_text
 from bridge.config.problems import Problem
-from bridge.config.protobuf_rules import check_protobuf
+from bridge.config.protobuf_rules import check_mappings, check_protobuf
+from bridge.config.sections import BinaryField, BinaryLayout, ProtobufFields, ProtobufSection
 from tests.pipeline.formats.given import LAYOUT, own_descriptor_set
 
 TIME = BinaryField(name="time", type="u32", to="timestamp", unit="s")
@@ -21,7 +21,7 @@ def text_of(problem: Problem) -> str:
 
 
 def layout_problems(*fields: BinaryField) -> list[str]:
-    layouts = {"door": BinaryLayout(byte_order="big", field=fields)}
+    layouts = {"door": BinaryLayout(byte_order="big", fields=fields)}
     return [text_of(problem) for problem in check_layouts(layouts)]
 
 
@@ -42,25 +42,25 @@ def test_a_sound_layout_has_no_problem() -> None:
     [
         pytest.param(
             (VALUE,),
-            "layout.door.field: has no timestamp, and a message without one is never valid; add a"
+            "layout.door.fields: has no timestamp, and a message without one is never valid; add a"
             ' field such as { name = "timestamp", type = "u32", to = "timestamp", unit = "s" }',
             id="no timestamp",
         ),
         pytest.param(
             (TIME, VALUE, TIME),
-            "layout.door.field[2].to: field[0] is the timestamp already; write"
+            "layout.door.fields[2].to: fields[0] is the timestamp already; write"
             ' "metrics", "metadata" or "ignored"',
             id="two timestamps",
         ),
         pytest.param(
             (TIME,),
-            "layout.door.field: has 0 metrics, and a message is valid with 1 to 1000; a field is"
+            "layout.door.fields: has 0 metrics, and a message is valid with 1 to 1000; a field is"
             ' one with to = "metrics", which is the default',
             id="no metrics",
         ),
         pytest.param(
             (TIME, VALUE, VALUE),
-            'layout.door.field[2].name: "a" is the name of field[1] already, and only one of them'
+            'layout.door.fields[2].name: "a" is the name of fields[1] already, and only one of them'
             " would be in the record; choose another name",
             id="one name twice",
         ),
@@ -77,61 +77,61 @@ def test_a_layout_that_gives_no_valid_message_is_refused(
     [
         pytest.param(
             {"unit": "s"},
-            "field[1].unit: belongs to the timestamp only; remove it, units of metrics stand in"
+            "fields[1].unit: belongs to the timestamp only; remove it, units of metrics stand in"
             " validation.units",
             id="unit of a metric",
         ),
         pytest.param(
             {"scale": 0},
-            "field[1].scale: 0 is out of bounds; write a number such as 0.1, not 0",
+            "fields[1].scale: 0 is out of bounds; write a number such as 0.1, not 0",
             id="scale 0",
         ),
         pytest.param(
             {"scale": 1e30},
-            "field[1].scale: 1e+30 is out of bounds; write a number such as 0.1, not 0",
+            "fields[1].scale: 1e+30 is out of bounds; write a number such as 0.1, not 0",
             id="scale too large",
         ),
         pytest.param(
             {"offset": 1e30},
-            "field[1].offset: 1e+30 is out of bounds, 1e-18 to 1e18; change it",
+            "fields[1].offset: 1e+30 is out of bounds, 1e-18 to 1e18; change it",
             id="offset too large",
         ),
         pytest.param(
             {"type": "f32", "scale": 0.1},
-            "field[1].scale: is for integers, not for f32; remove it",
+            "fields[1].scale: is for integers, not for f32; remove it",
             id="scale of a float",
         ),
         pytest.param(
             {"type": "bool", "offset": 1},
-            "field[1].offset: is for integers, not for bool; remove it",
+            "fields[1].offset: is for integers, not for bool; remove it",
             id="offset of a bool",
         ),
         pytest.param(
             {"type": "bool", "missing": 2},
-            "field[1].missing: a bool has no value left that could mean that there is none; remove"
+            "fields[1].missing: a bool has no value left that could mean that there is none; remove"
             " it",
             id="missing of a bool",
         ),
         pytest.param(
             {"type": "u16", "missing": "nan"},
-            'field[1].missing: "nan" is for f32 and f64; write a value of u16',
+            'fields[1].missing: "nan" is for f32 and f64; write a value of u16',
             id="nan of an integer",
         ),
         pytest.param(
             {"type": "i24", "missing": -8_388_609},
-            "field[1].missing: -8388609 is no value of i24, an integer from -8388608 to 8388607;"
+            "fields[1].missing: -8388609 is no value of i24, an integer from -8388608 to 8388607;"
             " write what is on the wire, before scale and offset",
             id="missing out of range",
         ),
         pytest.param(
             {"type": "u8", "missing": 1.5},
-            "field[1].missing: 1.5 is no value of u8, an integer from 0 to 255; write what is on"
+            "fields[1].missing: 1.5 is no value of u8, an integer from 0 to 255; write what is on"
             " the wire, before scale and offset",
             id="missing with a fraction",
         ),
         pytest.param(
             {"type": "f32", "missing": 1e300},
-            "field[1].missing: 1e+300 is no value of f32; write a smaller one, or f64",
+            "fields[1].missing: 1e+300 is no value of f32; write a smaller one, or f64",
             id="missing too large",
         ),
     ],
@@ -145,29 +145,29 @@ def test_a_field_that_means_nothing_is_refused(field: dict[str, Any], problem: s
     [
         pytest.param(
             {"type": "u16", "unit": "s"},
-            'field[0].type: "u16" cannot hold a time since 1970; write "u32", "i32", "u64" or'
+            'fields[0].type: "u16" cannot hold a time since 1970; write "u32", "i32", "u64" or'
             ' "i64"',
             id="type",
         ),
         pytest.param(
             {"type": "u32"},
-            'field[0]: a timestamp needs its unit; write unit = "s" or unit = "ms"',
+            'fields[0]: a timestamp needs its unit; write unit = "s" or unit = "ms"',
             id="no unit",
         ),
         pytest.param(
             {"type": "u32", "unit": "ms"},
-            "field[0].unit: milliseconds since 1970 do not fit into u32, which ends in February"
+            "fields[0].unit: milliseconds since 1970 do not fit into u32, which ends in February"
             ' 1970; write type = "u64" or "i64", or unit = "s"',
             id="unit too small",
         ),
         pytest.param(
             {"type": "u32", "unit": "s", "scale": 0.1},
-            "field[0].scale: means nothing on a timestamp; remove it",
+            "fields[0].scale: means nothing on a timestamp; remove it",
             id="scale",
         ),
         pytest.param(
             {"type": "u32", "unit": "s", "missing": 0},
-            "field[0].missing: means nothing on a timestamp; remove it",
+            "fields[0].missing: means nothing on a timestamp; remove it",
             id="missing",
         ),
     ],
@@ -178,42 +178,6 @@ def test_a_timestamp_that_is_none_is_refused(field: dict[str, Any], problem: str
     found = [each.removeprefix("layout.door.") for each in layout_problems(time, VALUE)]
 
     assert [problem] == found
-
-
-@pytest.mark.parametrize(
-    ("format_name", "layout", "problem"),
-    [
-        ("binary", "door", None),
-        ("json", None, None),
-        (
-            "binary",
-            None,
-            (
-                'route[0].format: "binary" needs a layout; write layout = "NAME" in the route, and'
-                " a table [layout.NAME] that says what the bytes are"
-            ),
-        ),
-        (
-            "binary",
-            "gate",
-            'route[0].layout: "gate" is no layout of this file; there is: "door"',
-        ),
-        (
-            "json",
-            "door",
-            (
-                'route[0].layout: a layout is for binary payloads, but the format is "json"; write'
-                ' format = "binary", or remove layout'
-            ),
-        ),
-    ],
-)
-def test_a_binary_route_and_its_layout_belong_together(
-    format_name: str, layout: str | None, problem: str | None
-) -> None:
-    problems = check_layout_of_route(("route", 0), format_name, layout, {"door": LAYOUT})
-
-    assert ([problem] if problem else []) == [text_of(each) for each in problems]
 
 
 def protobuf_problems(
@@ -227,7 +191,8 @@ def protobuf_problems(
         ),
     )
     written = own_descriptor_set() if descriptor_set is None else descriptor_set
-    return [text_of(problem) for problem in check_protobuf(section, written)]
+    problems = [*check_mappings({"pump": section}), *check_protobuf("pump", section, written)]
+    return [text_of(problem) for problem in problems]
 
 
 def test_a_sound_mapping_has_no_problem() -> None:
@@ -264,7 +229,7 @@ def test_a_file_that_is_no_whole_descriptor_set_is_refused(
 ) -> None:
     (found,) = protobuf_problems(descriptor_set=descriptor_set)
 
-    assert found.startswith(f"protobuf.descriptor_set: {problem}")
+    assert found.startswith(f"protobuf.pump.descriptor_set: {problem}")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +241,7 @@ def test_a_file_that_is_no_whole_descriptor_set_is_refused(
     ],
 )
 def test_a_message_that_is_not_there_is_refused(message: str, hint: str) -> None:
-    assert [f'protobuf.message: "{message}" is no message of it; {hint}'] == protobuf_problems(
+    assert [f'protobuf.pump.message: "{message}" is no message of it; {hint}'] == protobuf_problems(
         message=message
     )
 
@@ -345,10 +310,15 @@ def test_a_message_that_is_not_there_is_refused(message: str, hint: str) -> None
             " path",
             id="no metrics",
         ),
+        pytest.param(
+            {"metrics": {"": "flow"}},
+            'metrics."": a name in metrics has 0 characters; write 1 to 128',
+            id="a metric without a name",
+        ),
     ],
 )
 def test_a_path_that_leads_to_no_value_is_refused(fields: dict[str, Any], problem: str) -> None:
-    assert [f"protobuf.fields.{problem}"] == protobuf_problems(**fields)
+    assert [f"protobuf.pump.fields.{problem}"] == protobuf_problems(**fields)
 
 
 def test_all_problems_of_a_mapping_come_at_once() -> None:

@@ -43,7 +43,7 @@ def test_the_sample_has_every_key(key: str) -> None:
 
 def test_what_the_sample_comments_out_is_valid_too(tmp_path: Path) -> None:
     text = SAMPLE.read_text(encoding="utf-8")
-    uncommented = re.sub(r'^# (?=(\[|"|[a-z_]+ = ))', "", text, flags=re.MULTILINE)
+    uncommented = re.sub(r'^# (?=(\[|\]$|"|  \{|[a-z_]+ = ))', "", text, flags=re.MULTILINE)
     path = tmp_path / "x.toml"
     path.write_text(uncommented, encoding="utf-8")
 
@@ -53,6 +53,8 @@ def test_what_the_sample_comments_out_is_valid_too(tmp_path: Path) -> None:
     assert loaded.config.mqtt.tls is not None
     assert loaded.config.registry is not None
     assert loaded.config.validation.types.keys() == {"boiler"}
+    assert loaded.config.layout["meter"].byte_order == "little"
+    assert loaded.config.protobuf["pump"].fields.metadata == {"mode": "mode"}
 
 
 def test_every_key_of_every_table_has_a_description() -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from math import isfinite, isnan
 from typing import Any, TypeAlias
 
-from bridge.config.formats import BinaryField, BinaryLayout
+from bridge.config.sections import BinaryField, BinaryLayout
 from bridge.pipeline.formats.plain import not_decodable, widen_single, write_instant
 
 _CODES = {
@@ -38,18 +38,18 @@ class BinaryDecoder:
 
     def __init__(self, layout: BinaryLayout) -> None:
         order = "<" if layout.byte_order == "little" else ">"
-        self._struct = struct.Struct(order + "".join(_CODES[each.type] for each in layout.field))
-        reads = [(_reader(each, layout.byte_order), each) for each in layout.field]
+        self._struct = struct.Struct(order + "".join(_CODES[each.type] for each in layout.fields))
+        reads = [(_reader(each, layout.byte_order), each) for each in layout.fields]
         self._fields = [
             (index, each.to == "metadata", each.name, read)
             for index, (read, each) in enumerate(reads)
             if each.to in {"metrics", "metadata"}
         ]
         self._has_metadata = any(is_metadata for _, is_metadata, _, _ in self._fields)
-        places = [index for index, each in enumerate(layout.field) if each.to == "timestamp"]
+        places = [index for index, each in enumerate(layout.fields) if each.to == "timestamp"]
         assert len(places) == 1, "a layout without its one timestamp passed the configuration"
         self._timestamp_at = places[0]
-        unit = layout.field[places[0]].unit
+        unit = layout.fields[places[0]].unit
         assert unit is not None, "a timestamp without a unit passed the configuration"
         self._us_of_unit = _US_OF_UNIT[unit]
 

@@ -18,7 +18,6 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 
-from bridge.config.formats import ProtobufFields
 from bridge.config.protobuf_schema import (
     INTEGERS,
     Fields,
@@ -28,6 +27,7 @@ from bridge.config.protobuf_schema import (
     timestamp_field,
     value_field,
 )
+from bridge.config.sections import ProtobufFields
 from bridge.pipeline.formats.plain import (
     name_mistake,
     not_decodable,

@@ -7,8 +7,7 @@ import cbor2
 import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from bridge.config.formats import BinaryField, BinaryLayout, ProtobufFields
-from bridge.config.sections import Route
+from bridge.config.sections import BinaryField, BinaryLayout, ProtobufFields, Route
 from bridge.kafka.record import Record
 from bridge.pipeline.decode import Decoding, FormatChoice
 from bridge.pipeline.flow import Stages
@@ -24,7 +23,7 @@ FORMATS: Final = ("json", "msgpack", "cbor", "protobuf", OWN, "binary")
 
 LAYOUT = BinaryLayout(
     byte_order="little",
-    field=(
+    fields=(
         BinaryField(name="version", type="u8", to="ignored"),
         BinaryField(name="time", type="u64", to="timestamp", unit="ms"),
         BinaryField(name="temperature", type="i16", scale=0.1, missing=-32_768),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from bridge.config.formats import BinaryField, BinaryLayout
+from bridge.config.sections import BinaryField, BinaryLayout
 from bridge.pipeline.formats.binary import BinaryDecoder
 from bridge.pipeline.formats.plain import widen_single
 from bridge.pipeline.verdict import Rejected
@@ -17,7 +17,7 @@ TIME = BinaryField(name="time", type="u32", to="timestamp", unit="s")
 
 def decode(payload: bytes, *fields: BinaryField, byte_order: Any = "little") -> Any:
     """Decode fields behind a timestamp of 0."""
-    decoder = BinaryDecoder(BinaryLayout(byte_order=byte_order, field=(TIME, *fields)))
+    decoder = BinaryDecoder(BinaryLayout(byte_order=byte_order, fields=(TIME, *fields)))
     return decoder.decode(b"\0" * 4 + payload)
 
 
@@ -145,7 +145,7 @@ def test_a_timestamp_has_the_unit_that_the_layout_says(
     kind: Any, unit: Any, raw: int, text: object
 ) -> None:
     field = BinaryField(name="t", type=kind, to="timestamp", unit=unit)
-    layout = BinaryLayout(byte_order="big", field=(field, BinaryField(name="a", type="u8")))
+    layout = BinaryLayout(byte_order="big", fields=(field, BinaryField(name="a", type="u8")))
     payload = raw.to_bytes(4 if kind == "u32" else 8, signed=kind == "i64") + b"\7"
 
     assert {"timestamp": text, "metrics": {"a": 7}} == BinaryDecoder(layout).decode(payload)

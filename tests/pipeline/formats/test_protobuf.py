@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2, timestamp_pb2
 
-from bridge.config.formats import ProtobufFields
+from bridge.config.sections import ProtobufFields
 from bridge.pipeline.formats import published
 from bridge.pipeline.formats.protobuf import ProtobufDecoder, ProtobufMapping
 from bridge.pipeline.formats.published import PACKAGE, TELEMETRY, decode_published, describe
