@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bridge.cli.arguments import add_config, load_from, print_warnings
 from bridge.config import secrets
+from bridge.config.layout_rules import layout_bytes
 from bridge.config.paths import quoted
-from bridge.config.sections import BridgeConfig
+from bridge.config.sections import BridgeConfig, Route
 from bridge.errors import ExitCode, UsageError
 from bridge.runtime.kafka_producer import Properties, kafka_properties, try_properties
 from bridge.runtime.registry_disk import read_registry_file
@@ -155,6 +156,20 @@ def _summarise_registry(config: BridgeConfig) -> list[str]:
     return [f"  registry of {len(entries)} devices in file {quoted(section.file)}"]
 
 
+def _summarise_format(route: Route, config: BridgeConfig) -> str:
+    """Name what a route's payloads are, where that is not JSON."""
+    if route.kind != "telemetry" or route.format == "json":
+        return ""
+    if route.layout is not None:
+        size = layout_bytes(config.layout[route.layout])
+        return f", binary of layout {quoted(route.layout)}, {size} bytes"
+    if route.format != "protobuf":
+        return f", {route.format}"
+    if route.protobuf is None:
+        return ", protobuf as telemetry.proto has it"
+    return f", protobuf messages {quoted(config.protobuf[route.protobuf].message)}"
+
+
 def _summarise(config: BridgeConfig, arguments: argparse.Namespace) -> list[str]:
     mqtt = config.mqtt
     tls = "TLS" if mqtt.tls is not None else "no TLS"
@@ -165,6 +180,7 @@ def _summarise(config: BridgeConfig, arguments: argparse.Namespace) -> list[str]
     ]
     lines += [
         f"  route {quoted(route.filter)} to Kafka topic {quoted(route.kafka_topic)}"
+        f"{_summarise_format(route, config)}"
         for route in config.route
     ]
     lines.append(f"  dead letters to Kafka topic {quoted(config.dead_letter.kafka_topic)}")

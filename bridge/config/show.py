@@ -39,11 +39,26 @@ def _pairs(
         if isinstance(value, dict) and value:
             # Dotted keys keep one value a line, and so one origin a line.
             yield from _pairs(value, here, origins, f"{name}.")
+        elif isinstance(value, list) and any(isinstance(element, dict) for element in value):
+            yield f"{name} = ["
+            yield from (_element(each, (*here, index), origins) for index, each in enumerate(value))
+            yield "]"
         elif value is not None:
             text = f"{name} = {_literal(value, here, table)}"
             yield f"{text:<{_ORIGIN_COLUMN}} # {origins.get(key_text(here), DEFAULT)}"
         elif not _is_source(here, table):
             yield f"# {name} is not set"
+
+
+def _element(table: Mapping[str, Any], path: KeyPath, origins: Mapping[str, str]) -> str:
+    """Write a table of an array on one line; whoever set one of its keys set the table."""
+    pairs = [(key, value) for key, value in table.items() if value is not None]
+    text = ", ".join(
+        f"{key_text((key,))} = {_literal(value, (*path, key), table)}" for key, value in pairs
+    )
+    found = (origins.get(key_text((*path, key)), DEFAULT) for key, _ in pairs)
+    origin = next((each for each in found if each != DEFAULT), DEFAULT)
+    return f"{f'  {{ {text} }},':<{_ORIGIN_COLUMN}} # {origin}"
 
 
 def _is_source(path: KeyPath, table: Mapping[str, Any]) -> bool:
