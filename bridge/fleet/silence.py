@@ -16,7 +16,7 @@ SILENT is told at once. That others are quiet is known before they are silent, s
 is told first where the fleet is about to be: members of a group wait, for one interval at most,
 until there are enough for one `FleetSilence`; if the others are heard again, each is told by
 itself. A silence of the fleet takes in whoever falls silent later, and ends when less than half of
-what it takes is left; those are then told one by one.
+what it takes was left for an interval, or nobody is; those left are then told one by one.
 
 The interval of a device is that of the registry, else the mean of the middle two of the four gaps
 between its first five messages, and never below `expected_interval_s`; else there is no judgement.
@@ -149,6 +149,8 @@ class Silence:
         self._group_since_s = math.inf
         self._grouping_since_s = math.inf
         """When the first of a group that is not told yet was grouped."""
+        self._recovering_since_s = math.inf
+        """Since when too few are left for a silence of the fleet."""
         self._to_tell = array("l")
 
     @property
@@ -405,7 +407,10 @@ class Silence:
         count, quiet, least = self._counts[GROUPED], self._counts[QUIET], self._group_min()
         since_ago_s = self._clock.ago_s(self._group_since_s, now_s)
         if self._is_fleet_silent:
-            if 2 * count < least:
+            # They come back one by one, each at its own second: the last are not silent for that.
+            since_s = min(self._recovering_since_s, at_s) if 2 * count < least else math.inf
+            self._recovering_since_s = since_s
+            if not count or at_s - since_s >= self._rules.expected_interval_s:
                 facts.append(FleetRecovered(count, since_ago_s))
                 self._end_group()
         elif count >= least:
@@ -424,7 +429,7 @@ class Silence:
         self._is_fleet_silent = False
         self._to_tell.extend(self._members)
         self._members = array("l")
-        self._group_since_s = self._grouping_since_s = math.inf
+        self._group_since_s = self._grouping_since_s = self._recovering_since_s = math.inf
 
     def _tell_each(self, count: int, now_s: float, facts: list[SilenceFact]) -> int:
         told = self._to_tell[-count:]

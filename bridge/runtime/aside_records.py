@@ -87,7 +87,9 @@ class AsideRecords:
 
     def owed(self) -> Iterable[Aside]:
         """Give the records that Kafka has not confirmed, oldest first."""
-        return self._owed.values()
+        # Reports that `serve` has not taken yet count: what is kept over a stop is sent again.
+        confirmed = {number for number, error in self._reports if error is None}
+        return [record for number, record in self._owed.items() if number not in confirmed]
 
     def serve(self, now: float) -> None:
         """Take the reports that came, and send what is to be sent; call it each second or so."""

@@ -11,6 +11,7 @@ apart in four ways:
 - Time is proven by what came: a sweep reaches no further than the last packet of the MQTT broker,
   an answer to our ping at least, and one tick less, so that what came with it was read. A broker
   that is frozen, or a link that is dead and not known to be, thus never makes a device silent.
+  After a longer pause of the MQTT broker what it kept comes first, so a sweep waits a while.
 - Where a link turns out to be dead, the time since then is taken back.
 - So is the time in which our own loop did not turn.
 
@@ -28,12 +29,16 @@ from bridge.fleet.silence import Silence
 from bridge.fleet.talkers import Kind, Talkers
 from bridge.kafka.record import Instant, Record
 from bridge.pipeline.roll import Roll
+from bridge.runtime.alert_records import AlertRecords
 from bridge.runtime.clock import Clock
 from bridge.runtime.fleet_narrator import FleetNarrator
 from bridge.runtime.kernel_clock import KernelClock
 
 LATE_S: Final = 3.0
 """A tick that comes so long after the one before it: the loop stood still."""
+SETTLE_MAX_S: Final = 10.0
+"""A broker that said nothing for longer than `LATE_S` may have been frozen: for as long, so much
+at most, it may take until all is read that devices sent meanwhile."""
 SWEEP_BUDGET: Final = 2_500
 """Devices of a slice; with all that is told of them it stays below 10 ms."""
 _FORGET_AT_ONCE: Final = 5_000
@@ -77,8 +82,15 @@ class Attendance:
         self._ticked_s: float | None = None
         self._deaf_since_s: float | None = None
         self._proven_s: float | None = None
+        self._settled_at_s = now
+        """Before it nobody is looked for."""
         self._is_sweeping = False
         self._to_forget: list[bytes] = []
+
+    @property
+    def alerts(self) -> AlertRecords:
+        """What is told, on its way to Kafka."""
+        return self._narrator.records
 
     # ------------------------------------------------------------------ what is heard
 
@@ -185,16 +197,24 @@ class Attendance:
         """
         self.look_at_host()
         now = self._clock.monotonic_s()
-        self._narrator.records.serve(now)
+        self.alerts.serve(now)
         if self.silence is None:
             return
         self._mind_the_loop(self.silence, now)
         self._listen(self.silence, now, can_hear=can_hear)
         self._forget(self.silence)
-        if self.is_hearing and self._proven_s is not None and not self._is_sweeping:
+        is_settled = now >= self._settled_at_s
+        if self.is_hearing and self._proven_s is not None and is_settled and not self._is_sweeping:
             self._sweep(self.silence, self._proven_s)
         if can_hear and last_heard_s is not None:
-            self._proven_s = max(last_heard_s, self._proven_s or last_heard_s)
+            self._prove(last_heard_s, now)
+
+    def _prove(self, last_heard_s: float, now: float) -> None:
+        pause_s = 0.0 if self._proven_s is None else last_heard_s - self._proven_s
+        if pause_s > LATE_S:
+            self._settled_at_s = now + min(pause_s, SETTLE_MAX_S)
+        if self._proven_s is None or pause_s > 0:
+            self._proven_s = last_heard_s
 
     def _mind_the_loop(self, silence: Silence, now: float) -> None:
         ticked_s, self._ticked_s = self._ticked_s, now
@@ -224,8 +244,9 @@ class Attendance:
         """Look at a slice; the loop turns before the next."""
         try:
             swept = silence.sweep(at_s, SWEEP_BUDGET)
+            ago_s = self._clock.monotonic_s() - at_s
             for fact in swept.facts:
-                self._narrator.tell(fact)
+                self._narrator.tell(fact, ago_s=ago_s)
         except Exception as error:  # noqa: BLE001  a callback of the loop: it would only be logged
             self._is_sweeping = True
             self._on_bug(error)

@@ -41,7 +41,7 @@ FLUSH_RESERVE_S: Final = 5.0
 """The part of the drain budget kept for PUBACKs, DISCONNECT and letting go."""
 SPOOL_TIMEOUT_S: Final = 3.0
 """How long the last transaction may take: within the reserve, before the last PUBACKs."""
-GAPS_TIMEOUT_S: Final = 0.5
+ASIDE_TIMEOUT_S: Final = 0.5
 CLOSE_TIMEOUT_S: Final = 1.0
 TICK_S: Final = 1.0
 
@@ -206,7 +206,7 @@ class Daemon:
         else:
             self._spooling.halt()
         if self._failure is None:
-            await self._finish_gaps()
+            await self._finish_aside()
         await self._gaps.close(self._session.last_heard)
         self._session.disconnect(now=clock.monotonic_s())
         await self._link.close(timeout_s=CLOSE_TIMEOUT_S)
@@ -214,16 +214,21 @@ class Daemon:
         await self._recovery.stop(timeout_s=CLOSE_TIMEOUT_S)
         self._producer.close()
 
-    async def _finish_gaps(self) -> None:
-        """Wait a little for the reports of gap records: what is owed at the end is sent again."""
-        ends_s = clock.monotonic_s() + GAPS_TIMEOUT_S
-        while self._gaps.owed and self._watch.answers and clock.monotonic_s() < ends_s:
+    async def _finish_aside(self) -> None:
+        """Wait a little for reports of gaps and alerts: what is owed at the end is sent again."""
+        ends_s = clock.monotonic_s() + ASIDE_TIMEOUT_S
+        alerts = self._attendance.alerts
+        while (self._gaps.owed or len(alerts)) and self._watch.answers:
+            now = clock.monotonic_s()
+            if now >= ends_s:
+                return
+            alerts.serve(now)
+            self._gaps.tick(self._session.last_heard)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_MAX_S):
                     await self._cut_short.wait()
                     return
             self._traffic.serve_guarded()
-            self._gaps.tick(self._session.last_heard)
 
     async def _finish_spool(self) -> None:
         """Put on disk what Kafka has not confirmed; what cannot be stays with the MQTT broker."""

@@ -1,6 +1,7 @@
 """What shows of the fleet over time, told: to the log, to the counters, to Kafka."""
 
-from typing import Final, assert_never
+from collections.abc import Mapping
+from typing import Final, TypeAlias, assert_never
 
 from bridge.fleet.drift import ClockFact, ClockRight
 from bridge.fleet.host_clock import HostClock
@@ -21,6 +22,14 @@ from bridge.runtime.clock import Clock
 from bridge.runtime.gap_records import rfc3339
 
 _US_PER_S: Final = 1e6
+
+DeviceFact: TypeAlias = DeviceSilent | DeviceRecovered | DeviceOffline | DeviceOnline
+_NAMES: Final[Mapping[type[DeviceFact], tuple[AlertType, str]]] = {
+    DeviceSilent: (AlertType.DEVICE_SILENCE, "device_silent"),
+    DeviceRecovered: (AlertType.DEVICE_RECOVERED, "device_recovered"),
+    DeviceOffline: (AlertType.DEVICE_OFFLINE, "device_offline"),
+    DeviceOnline: (AlertType.DEVICE_ONLINE, "device_online"),
+}
 
 
 class FleetNarrator:
@@ -43,39 +52,34 @@ class FleetNarrator:
         self._log = log
         self._clock = clock
 
-    def tell(self, fact: SilenceFact) -> None:
-        """Tell of a silence, or of its end."""
+    def tell(self, fact: SilenceFact, *, ago_s: float = 0.0) -> None:
+        """Tell of a silence, or of its end; what `fact` says was so `ago_s` before now."""
         unix_s = self._clock.instant().unix_us / _US_PER_S
         match fact:
             case DeviceSilent():
                 interval_s = round(fact.expected_interval_s, 3)
-                self._tell_device(
-                    AlertType.DEVICE_SILENCE, "device_silent", fact, unix_s, interval_s
-                )
-            case DeviceRecovered():
-                self._tell_device(AlertType.DEVICE_RECOVERED, "device_recovered", fact, unix_s)
-            case DeviceOffline():
-                self._tell_device(AlertType.DEVICE_OFFLINE, "device_offline", fact, unix_s)
-            case DeviceOnline():
-                self._tell_device(AlertType.DEVICE_ONLINE, "device_online", fact, unix_s)
+                self._tell_device(fact, ago_s, unix_s, expected_interval_s=interval_s)
+            case DeviceRecovered() | DeviceOffline() | DeviceOnline():
+                self._tell_device(fact, ago_s, unix_s)
             case FleetSilence() | FleetRecovered():
-                self._tell_fleet(fact, unix_s)
+                self._tell_fleet(fact, ago_s, unix_s)
             case _:
                 assert_never(fact)
 
     def _tell_device(
         self,
-        kind: AlertType,
-        event: str,
-        fact: DeviceSilent | DeviceRecovered | DeviceOffline | DeviceOnline,
+        fact: DeviceFact,
+        ago_s: float,
         unix_s: float,
         expected_interval_s: float | None = None,
     ) -> None:
+        kind, event = _NAMES[type(fact)]
         device_id = fact.device.decode("utf-8", "replace")
         entry = self._registry.get(device_id)
         device_type = (entry.type or None) if entry is not None else None
-        last_heard_at = rfc3339(unix_s - fact.heard_ago_s)
-        silent_s = round(fact.heard_ago_s, 3)
+        heard_ago_s = fact.heard_ago_s + ago_s
+        last_heard_at = rfc3339(unix_s - heard_ago_s)
+        silent_s = round(heard_ago_s, 3)
         fields = {} if expected_interval_s is None else {"expected_interval_s": expected_interval_s}
         self._log.emit(
             event,
@@ -98,8 +102,8 @@ class FleetNarrator:
             )
         )
 
-    def _tell_fleet(self, fact: FleetSilence | FleetRecovered, unix_s: float) -> None:
-        since = rfc3339(unix_s - fact.since_ago_s)
+    def _tell_fleet(self, fact: FleetSilence | FleetRecovered, ago_s: float, unix_s: float) -> None:
+        since = rfc3339(unix_s - fact.since_ago_s - ago_s)
         share = None
         if isinstance(fact, FleetSilence):
             kind, devices, share = AlertType.FLEET_SILENCE, fact.count, round(fact.share, 4)

@@ -63,14 +63,12 @@ def test_who_stays_silent_when_the_fleet_recovers_is_told_then() -> None:
     speak(found, devices, 0, 600)
     assert ["FleetSilence"] == names(speak(found, [], 600, 1_200))
 
-    told = speak(found, devices[3:], 1_200, 1_300)
+    told = speak(found, devices[3:], 1_200, 1_320)
 
-    assert "FleetRecovered" == names(told)[0]
-    silent = [fact.device for fact in told if isinstance(fact, DeviceSilent)]
-    assert set(devices[:3]) <= set(silent)
-    assert 3 == found.count(SILENT)
-    assert isinstance(told[0], FleetRecovered)
-    assert told[0].silent == len(silent) < 20
+    recovered, *others = told
+    assert isinstance(recovered, FleetRecovered)
+    assert set(devices[:3]) == {fact.device for fact in others if isinstance(fact, DeviceSilent)}
+    assert 3 == recovered.silent == found.count(SILENT) == len(others)
 
 
 def test_a_silence_of_the_fleet_survives_a_restart() -> None:
