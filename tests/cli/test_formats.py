@@ -143,6 +143,24 @@ def test_explain_reads_a_message_by_its_descriptor_set(
     assert '"metrics":{"flow":0.1}' in out
 
 
+def test_explain_without_the_descriptor_set_says_which_file_it_lacks(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "payload").write_bytes(b"x")
+
+    code = run(
+        "explain",
+        change=("pump.binpb", "gone.binpb"),
+        options=("--mqtt-topic", "pumps/dev-0001/telemetry", str(tmp_path / "payload")),
+    )
+
+    said = capsys.readouterr().err
+    assert ExitCode.CONFIGURATION == code
+    assert said.startswith("protobuf.pump.descriptor_set: file ")
+    assert "gone.binpb" in said
+    assert "could not be read: No such file or directory" in said
+
+
 def test_config_show_writes_tables_that_could_be_loaded_again(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

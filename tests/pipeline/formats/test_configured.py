@@ -115,6 +115,20 @@ def test_a_payload_of_another_layout_is_a_dead_letter_that_says_how_long_it_is(
     assert b"\0" * 28 == record.value
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_more_bytes_than_the_route_takes_are_too_large_before_anything_is_decoded(
+    tmp_path: Path, name: str
+) -> None:
+    payload = encode(Reading(), name) + b"\0" * 262_144
+
+    record = carry_on(load_formats(tmp_path), name, Packet(payload=payload))
+
+    reason, layer, detail = verdict(record)
+    assert ("too_large", "protocol") == (reason, layer)
+    assert detail.endswith("at most 262144 on this route")
+    assert payload == record.value
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
