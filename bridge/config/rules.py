@@ -34,6 +34,7 @@ def check(config: BridgeConfig) -> Iterator[Problem]:
     yield from _check_dead_letter(config)
     yield from _check_gaps(config)
     yield from _check_spool(config)
+    yield from _check_shedding(config)
     try:
         host_and_port(config.ops.listen, port_min=0)
     except ValueError as error:
@@ -129,6 +130,17 @@ def _check_mqtt(mqtt: MqttSection) -> Iterator[Problem]:
                 f" come together: write {lack}, or remove {have}",
                 also=(("mqtt", "tls", lack),),
             )
+
+
+def _check_shedding(config: BridgeConfig) -> Iterator[Problem]:
+    shedding = config.shedding
+    if shedding.low_above > shedding.medium_above:
+        yield Problem(
+            ("shedding", "low_above"),
+            f"{shedding.low_above} is more than shedding.medium_above ({shedding.medium_above}), so"
+            " medium would be shed before low; lower this one, or raise that",
+            also=(("shedding", "medium_above"),),
+        )
 
 
 def _check_canary(mqtt: MqttSection) -> Iterator[Problem]:

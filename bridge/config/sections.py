@@ -15,6 +15,7 @@ from msgspec.structs import force_setattr
 NonEmpty = Annotated[str, Meta(min_length=1)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
+ShareOfAll = Annotated[float, Meta(gt=0, le=1)]
 FlaggedMode = Literal["forward", "dlq", "both"]
 Range = Annotated[tuple[float, ...], Meta(max_length=2)]
 """[low, high], both allowed; [] is no range, to be rid of a default."""
@@ -274,6 +275,22 @@ class SpoolSection(Section, frozen=True):
     """A Kafka topic that has confirmed nothing for so long: its records go to disk."""
 
 
+class SheddingSection(Section, frozen=True):
+    """What goes over the disk while Kafka takes less than comes: the less important first.
+
+    The load is what Kafka was handed and has not confirmed, over the smaller of
+    `mqtt.receive_maximum` and `mqtt.unsettled_max`.
+    """
+
+    low_above: ShareOfAll = 0.7
+    """Load above which records of low priority are shed."""
+    medium_above: ShareOfAll = 0.9
+    """Load above which those of medium priority are shed too; high is never shed."""
+    action: Literal["spool", "drop"] = "spool"
+    """What becomes of them: to disk, acknowledged, and to Kafka when there is room; or nothing but
+    a count."""
+
+
 class SilenceSection(Section, frozen=True):
     """Which devices fell silent, and where that is told."""
 
@@ -283,7 +300,7 @@ class SilenceSection(Section, frozen=True):
     """How often a device is taken to speak at most; the registry may name another interval."""
     multiplier: Annotated[float, Meta(ge=0)] = 3
     """So many intervals without a message are a silence; 0 turns it off."""
-    fleet_share: Annotated[float, Meta(gt=0, le=1)] = 0.2
+    fleet_share: ShareOfAll = 0.2
     """That share of the devices silent at once is told as one silence of the fleet,"""
     fleet_min: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
     """where it is at least so many devices."""
@@ -348,6 +365,7 @@ class BridgeConfig(Section, frozen=True):
     limits: LimitsSection = LimitsSection()
     dedup: DedupSection = DedupSection()
     spool: SpoolSection = SpoolSection()
+    shedding: SheddingSection = SheddingSection()
     silence: SilenceSection = SilenceSection()
     gaps: GapsSection = GapsSection()
     ops: OpsSection = OpsSection()

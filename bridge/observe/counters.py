@@ -8,6 +8,7 @@ import enum
 from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import islice
+from typing import Final
 
 import msgspec
 
@@ -124,6 +125,10 @@ def _zeros(labels: Iterable[str]) -> dict[str, int]:
     return dict.fromkeys(map(str, labels), 0)
 
 
+SHED: Final = "shed"
+"""Beside the reasons: dropped because Kafka was slow."""
+
+
 class Counters(msgspec.Struct, kw_only=True, eq=False):
     """Everything that only ever grows; one addition a batch.
 
@@ -139,8 +144,10 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     settled: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Outcome))
     messages: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Status))
     dead_letters: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))
-    dropped: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))
+    dropped: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason) | {SHED: 0})
     """Messages that a policy of the operator leaves out."""
+    shed: dict[str, int] = msgspec.field(default_factory=lambda: {"low": 0, "medium": 0})
+    """Records that went over the disk, or nowhere, because Kafka was slow: by priority."""
     readings: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Outcome))
     """Where the readings of batches ended; a batch is one message of the equation."""
     flagged_copies: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))

@@ -1,7 +1,7 @@
 """Counters and gauges become Prometheus text, when somebody asks for it and not before."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from bridge.observe.counters import LATENCY_BOUNDS_S, Counters, LatencyHistogram
 from bridge.observe.fleet_facts import FleetFacts
 from bridge.observe.fleet_metrics import fleet_families
+from bridge.observe.shedding_facts import SheddingFacts
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -46,6 +47,7 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
     outage_budget_s: float | None = None
     """None where nobody knows: NaN in the exposition; without inflow it is infinite."""
     fleet: FleetFacts = FleetFacts()
+    shedding: SheddingFacts = SheddingFacts()
 
 
 class BuildInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,62 +129,7 @@ class _BridgeCollector(Collector):
         for status, value in counters.messages.items():
             messages.add_metric([DEVICE_TYPE_UNKNOWN, status], value)
         yield messages
-        for name, label, meaning, values in (
-            (
-                "bridge_messages_settled",
-                "outcome",
-                "QoS 1 messages that reached their end.",
-                counters.settled,
-            ),
-            (
-                "bridge_dead_letters",
-                "reason",
-                "Dead letters confirmed by Kafka.",
-                counters.dead_letters,
-            ),
-            (
-                "bridge_messages_dropped",
-                "reason",
-                "Messages left out by a policy of the configuration.",
-                counters.dropped,
-            ),
-            (
-                "bridge_readings",
-                "outcome",
-                "Readings of batches, by where they ended; a batch is settled as one message.",
-                counters.readings,
-            ),
-            (
-                "bridge_flagged_copies",
-                "reason",
-                "Copies of flagged messages in the dead letter topic; their records are telemetry.",
-                counters.flagged_copies,
-            ),
-            (
-                "bridge_mqtt_connections",
-                "reason",
-                "Network Connections to the MQTT broker, by why each was needed.",
-                counters.mqtt_connections,
-            ),
-            (
-                "bridge_gaps",
-                "cause",
-                "Times in which messages may have been lost before they reached the bridge.",
-                counters.gaps,
-            ),
-            (
-                "bridge_canaries",
-                "outcome",
-                "Canaries by what became of them.",
-                counters.canaries,
-            ),
-            (
-                "bridge_mqtt_protocol_errors",
-                "kind",
-                "Times the MQTT broker broke the protocol.",
-                counters.protocol_errors,
-            ),
-        ):
+        for name, label, meaning, values in _labelled_counters(counters):
             family = CounterMetricFamily(name, meaning, labels=[label])
             for value_of_label, value in values.items():
                 family.add_metric([value_of_label], value)
@@ -257,6 +204,74 @@ class _BridgeCollector(Collector):
             yield CounterMetricFamily(name, meaning, value=value)
 
 
+def _labelled_counters(
+    counters: Counters,
+) -> Iterable[tuple[str, str, str, Mapping[str, int]]]:
+    """List name, label, meaning and the values by label."""
+    return (
+        (
+            "bridge_messages_settled",
+            "outcome",
+            "QoS 1 messages that reached their end.",
+            counters.settled,
+        ),
+        (
+            "bridge_dead_letters",
+            "reason",
+            "Dead letters confirmed by Kafka.",
+            counters.dead_letters,
+        ),
+        (
+            "bridge_messages_dropped",
+            "reason",
+            "Messages left out by a policy of the configuration.",
+            counters.dropped,
+        ),
+        (
+            "bridge_records_shed",
+            "priority",
+            "Records that went over the disk, or were dropped, because Kafka was slow.",
+            counters.shed,
+        ),
+        (
+            "bridge_readings",
+            "outcome",
+            "Readings of batches, by where they ended; a batch is settled as one message.",
+            counters.readings,
+        ),
+        (
+            "bridge_flagged_copies",
+            "reason",
+            "Copies of flagged messages in the dead letter topic; their records are telemetry.",
+            counters.flagged_copies,
+        ),
+        (
+            "bridge_mqtt_connections",
+            "reason",
+            "Network Connections to the MQTT broker, by why each was needed.",
+            counters.mqtt_connections,
+        ),
+        (
+            "bridge_gaps",
+            "cause",
+            "Times in which messages may have been lost before they reached the bridge.",
+            counters.gaps,
+        ),
+        (
+            "bridge_canaries",
+            "outcome",
+            "Canaries by what became of them.",
+            counters.canaries,
+        ),
+        (
+            "bridge_mqtt_protocol_errors",
+            "kind",
+            "Times the MQTT broker broke the protocol.",
+            counters.protocol_errors,
+        ),
+    )
+
+
 def _histogram(latency: LatencyHistogram) -> Metric:
     buckets: list[tuple[str, float]] = []
     so_far = 0
@@ -305,6 +320,16 @@ def _gauge_families(gauges: Gauges, counters: Counters) -> Iterator[Metric]:
             "bridge_window_used_ratio",
             "How much of the bound on unsettled messages is used.",
             gauges.window_used_ratio,
+        ),
+        (
+            "bridge_load_ratio",
+            "Handed to Kafka and not confirmed, as a share of the room for it.",
+            gauges.shedding.load,
+        ),
+        (
+            "bridge_shedding_level",
+            "How many priorities are shed for load: 1 is low, 2 medium too.",
+            gauges.shedding.level,
         ),
         ("bridge_ready", "1 while /health/ready is 200.", int(gauges.is_ready)),
     ):

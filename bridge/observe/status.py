@@ -15,6 +15,7 @@ from bridge.observe.averages import Rate
 from bridge.observe.counters import Counters, Outcome
 from bridge.observe.fleet_facts import DeviceFacts, FleetFacts, Sort, fleet_tree
 from bridge.observe.health import HealthInputs
+from bridge.observe.shedding_facts import SheddingFacts
 from bridge.observe.spool_facts import SpoolFacts
 from bridge.observe.text import printable
 
@@ -52,6 +53,7 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     is_budget_unknown_after: bool = False
     active_devices: int = 0
     fleet: FleetFacts = FleetFacts()
+    shedding: SheddingFacts = SheddingFacts()
     top: Mapping[Sort, Sequence[DeviceFacts]] = {}
     """The few devices that stand out most, in each respect."""
 
@@ -72,6 +74,11 @@ def status(inputs: StatusInputs) -> dict[str, Any]:
         "oldest_unsettled_s": round(inputs.oldest_unsettled_s, 3),
         "window_used_ratio": round(inputs.window_used_ratio, 4),
         "spool": _spool(inputs.health.spool, counters),
+        "shedding": {
+            "level": inputs.shedding.level,
+            "load_ratio": round(inputs.shedding.load, 4),
+            "records": dict(counters.shed),
+        },
         "dedup_window_s": round(inputs.dedup_window_s, 1),
         "outage_budget": _budget(inputs),
         "dead_letters": dict(counters.dead_letters),

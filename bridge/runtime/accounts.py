@@ -8,10 +8,17 @@ import msgspec
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.record import DeadLetter, Reading, Record
 from bridge.kafka.shipment import Settleable, Share, Shipment
-from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome, Status
+from bridge.observe.counters import (
+    SHED,
+    ActiveDevices,
+    Counters,
+    LatencyHistogram,
+    Outcome,
+    Status,
+)
 from bridge.observe.log import EventLog
 from bridge.pipeline.verdict import Dropped, Reason
-from bridge.runtime.spooling import Follower, Safe
+from bridge.runtime.detour import Follower, Safe
 
 _FAILED: Final = frozenset({str(Reason.KAFKA_REFUSED), str(Reason.INTERNAL_ERROR)})
 
@@ -54,11 +61,21 @@ class Accounts:
             counters.readings[Outcome.DUPLICATE] += type(receipt) is Share
             counters.settled[Outcome.DUPLICATE] += receipt.is_promised
 
+    def settle_shed(self, dropped: Iterable[tuple[Record, Settleable | None]]) -> None:
+        """Settle what is dropped because Kafka is slow, and who waited for the same message."""
+        for record, receipt in dropped:
+            self._settle_dropped(SHED, receipt)
+            for each in self._duplicates.abandon(record.dedup_key):
+                self._settle_dropped(SHED, each)
+
     def settle_dropped(self, dropped: Dropped, receipt: Settleable | None) -> None:
         """Settle what a policy leaves out, and count it by its reason."""
+        self._settle_dropped(dropped.reason, receipt)
+
+    def _settle_dropped(self, reason: str, receipt: Settleable | None) -> None:
         counters = self._counters
         counters.messages[Status.DROPPED] += 1
-        counters.dropped[dropped.reason] += 1
+        counters.dropped[reason] += 1
         if receipt is not None:
             receipt.settle()
             counters.readings[Outcome.DROPPED] += type(receipt) is Share

@@ -5,6 +5,7 @@ no reading and no readiness: its records wait here, the oldest go when there are
 log and the counters have said it all the same.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
@@ -58,8 +59,9 @@ class AsideRecords:
         self._kafka_topic = kafka_topic
         self._records_max = records_max
         self._on_held = on_held
-        self._owed: dict[int, Aside] = {}
-        """By number, in the order in which they came."""
+        self._owed: OrderedDict[int, Aside] = OrderedDict()
+        """By number, in the order in which they came; a plain dict looks for its first entry among
+        all that were removed, 19 us each in a long queue (measured)."""
         self._unsent: dict[int, None] = {}
         """Those that no producer has."""
         self._number = 0
@@ -76,8 +78,7 @@ class AsideRecords:
         """Take a record; return how many went because there are too many. `serve` sends it."""
         dropped = 0
         while len(self._owed) >= self._records_max:
-            oldest = next(iter(self._owed))
-            del self._owed[oldest]
+            oldest, _ = self._owed.popitem(last=False)
             self._unsent.pop(oldest, None)
             dropped += 1
         self._number += 1

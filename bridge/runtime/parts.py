@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bridge.config import secrets
@@ -23,6 +23,7 @@ from bridge.runtime.clock import LoopClock
 from bridge.runtime.fleet_parts import FleetParts
 from bridge.runtime.gap_finder import GapFinder
 from bridge.runtime.gap_records import GapRecords
+from bridge.runtime.importances import Importances
 from bridge.runtime.kafka_producer import KafkaProducer, Properties, kafka_properties
 from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.mqtt_session import make_session
@@ -31,6 +32,7 @@ from bridge.runtime.narrator import Narrator
 from bridge.runtime.recovery import Recovery
 from bridge.runtime.registry_source import RegistrySource, make_registry_source
 from bridge.runtime.session_memory import SessionMemory
+from bridge.runtime.shedder import LoadShedder
 from bridge.runtime.spool_disk import SpoolDisk
 from bridge.runtime.spool_narrator import SpoolNarrator
 from bridge.runtime.spool_start import is_spool_wanted
@@ -41,6 +43,7 @@ from bridge.runtime.traffic import Traffic
 from bridge.runtime.vitals import Vitals
 from bridge.runtime.window_journal import WindowJournal
 from bridge.spool.outage import Outage
+from bridge.spool.shedding import Shedding
 
 
 class Parts:
@@ -89,17 +92,20 @@ class Parts:
         )
         self.duplicates = make_duplicates(config)
         self.registry = Registry()
+        self._importances = Importances(
+            config.route,
+            config.dead_letter.kafka_topic,
+            None if config.registry is None else self.registry,
+        )
         self.fleet = self._make_fleet()
         self.registry_source = self._make_registry_source(properties, log)
         self.outbox = Outbox(Unsettled(mqtt.unsettled_max, mqtt.unsettled_bytes_max))
         self.disk = self._make_disk()
         self.spooling = self._make_spooling()
         self.spool_narrator = SpoolNarrator(
-            self.spooling,
-            self.outbox,
-            log,
-            bytes_max=config.spool.bytes_max,
+            self.spooling, self.outbox, log, bytes_max=config.spool.bytes_max
         )
+        self.shedder = self._make_shedder()
         self.flow = self._make_flow()
         self.traffic = self._make_traffic()
         self.recovery = self._make_recovery(on_task)
@@ -126,7 +132,7 @@ class Parts:
             properties=lambda: properties,
             state=self.state,
             log=log,
-            on_change=self.fleet.registry_changed,
+            on_change=self._on_registry_changed,
         )
 
     def _make_disk(self) -> SpoolDisk | None:
@@ -144,7 +150,10 @@ class Parts:
     def _make_spooling(self) -> Spooling:
         spool = self._config.spool
         machine = Outage(
-            after_s=spool.after_s, bytes_max=spool.bytes_max, group_of=self.watch.group_of
+            after_s=spool.after_s,
+            bytes_max=spool.bytes_max,
+            group_of=self.watch.group_of,
+            importance_of=self._importances.of_topic,
         )
         return Spooling(
             machine,
@@ -155,6 +164,27 @@ class Parts:
             after_s=spool.after_s,
             bytes_max=spool.bytes_max,
         )
+
+    def _make_shedder(self) -> LoadShedder:
+        section = self._config.shedding
+        may_drop = section.action == "drop"
+        shedder = LoadShedder(
+            Shedding(low_above=section.low_above, medium_above=section.medium_above),
+            importances=self._importances,
+            may_drop=may_drop,
+            session=self.session,
+            outbox=self.outbox,
+            spooling=self.spooling,
+            counters=self.books.counters,
+            log=self.books.log,
+        )
+        if not may_drop:
+            self.spooling.shedder = shedder
+        return shedder
+
+    def _on_registry_changed(self, gone: Sequence[str]) -> None:
+        self.fleet.registry_changed(gone)
+        self.shedder.learn()
 
     def _make_fleet(self) -> FleetParts:
         return FleetParts(
@@ -200,6 +230,7 @@ class Parts:
             on_bug=self._on_bug,
             on_rebuilt=self._on_rebuilt,
             attendance=self.fleet.attendance,
+            shedder=self.shedder,
         )
 
     def _make_recovery(self, on_task: Callable[["asyncio.Task[None]"], None]) -> Recovery:
@@ -236,4 +267,5 @@ class Parts:
             counters=self.books.counters,
             active=self.books.active,
             fleet=self.fleet.view,
+            shedding=self.shedder.facts,
         )

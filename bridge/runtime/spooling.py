@@ -8,9 +8,7 @@ disk drive it; what has to be done outside is told to the `Carrier`.
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from typing import Final, Protocol, TypeAlias, cast
-
-import msgspec
+from typing import Final, cast
 
 from bridge.fleet.dedup_window import DedupWindow, Knowledge
 from bridge.kafka.outbox import Outbox
@@ -19,6 +17,7 @@ from bridge.kafka.rows import RowError, from_row, identity_of, is_promised, key_
 from bridge.kafka.shipment import Settleable, Shipment, memory_bytes_of, promised
 from bridge.observe.counters import Counters, Outcome, Status
 from bridge.runtime.clock import Clock
+from bridge.runtime.detour import Carrier, Follower, Held, Safe, Shedder
 from bridge.runtime.spool_disk import Disk, DiskResult, Failed, Fetched, Written
 from bridge.spool.entry import Entry, Read, State, Write
 from bridge.spool.outage import Outage
@@ -30,45 +29,6 @@ FOUND_MAX: Final = 100_000_000
 PRESSED_AFTER_S: Final = 0.5
 """What is stuck for so long goes to disk early where all the rest would wait behind it: a window of
 2,000 is full after a second at 2,000 messages a second."""
-
-
-class Follower(msgspec.Struct, eq=False, gc=False):
-    """A record that takes the detour without having been handed to Kafka first."""
-
-    record: Record
-    receipt: Settleable | None
-    memory_bytes: int
-    is_blind: bool = False
-    """It was judged before it was known what Kafka has."""
-
-
-Held: TypeAlias = Shipment | Follower
-
-
-class Safe(msgspec.Struct, frozen=True, gc=False):
-    """A record that is on disk now, and the receipt that may be settled for it."""
-
-    record: Record
-    receipt: Settleable | None
-
-
-class Carrier(Protocol):
-    """Whoever carries what leaves the detour: `Traffic`."""
-
-    def carry(self, shipments: list[Shipment]) -> None:
-        """Hand shipments to the producer."""
-
-    def on_spooled(self, safe: list[Safe], now: float) -> None:
-        """Records are on disk: settle their receipts."""
-
-    def on_found(self, followers: Sequence[Follower], now: float) -> None:
-        """Kafka was found to have these: settle what is owed."""
-
-    def letter_of_row(self, entry: Entry, error: str) -> Record:
-        """Make a dead letter of a row that cannot be read."""
-
-    def on_disk_done(self) -> None:
-        """The disk did its job or failed at it: there may be more to do now."""
 
 
 class Spooling:
@@ -98,6 +58,11 @@ class Spooling:
         """QoS 1 messages that are acknowledged, on disk and not yet in Kafka."""
         self.owed_receipts = 0
         """Receipts of followers that the disk does not have yet."""
+        self.waiting_records = 0
+        """Followers that the disk does not have yet."""
+        self.waiting_bytes = 0
+        self.shedder: Shedder | None = None
+        """Who sends the less important over the disk while Kafka is slow, if anybody does."""
         self._counters = counters
         self._outbox = outbox
         self._unsettled = outbox.unsettled
@@ -127,7 +92,7 @@ class Spooling:
     @property
     def is_quiet(self) -> bool:
         """True while nothing takes the detour."""
-        return self.machine.is_quiet and not self.is_blind
+        return self.machine.is_quiet and not self.is_blind and not self._is_shedding
 
     def restore(self, rows: Iterable[Scanned], live_bytes: int) -> None:
         """Take over the rows of an earlier process; they rest until `permit`."""
@@ -177,6 +142,10 @@ class Spooling:
         """Let rows leave again; what was in hand meanwhile was looked up by the outbox."""
         self.machine.permit_drain(is_permitted=self.is_permitted)
 
+    @property
+    def _is_shedding(self) -> bool:
+        return self.is_on and self.shedder is not None and self.shedder.is_shedding
+
     # ------------------------------------------------------------------ records in
 
     def divide(
@@ -188,8 +157,13 @@ class Spooling:
         direct: list[Record] = []
         direct_receipts: list[Settleable | None] = []
         followers: dict[str, list[Entry]] = {}
+        shedder = self.shedder if self._is_shedding else None
         for record, receipt in zip(records, receipts, strict=True):
-            if self.is_blind or self.machine.follows(record.kafka_topic, record.key):
+            if (
+                self.is_blind
+                or self.machine.follows(record.kafka_topic, record.key)
+                or (shedder is not None and shedder.takes(record))
+            ):
                 follower = self._follower_of(record, receipt)
                 followers.setdefault(record.kafka_topic, []).append(follower)
             else:
@@ -203,9 +177,15 @@ class Spooling:
     def _follower_of(self, record: Record, receipt: Settleable | None) -> Entry:
         is_blind = self.is_blind or self.machine.is_closed(record.kafka_topic, record.key)
         follower = Follower(record, receipt, memory_bytes_of(record), is_blind)
-        self._unsettled.take(1, follower.memory_bytes)
-        self.owed_receipts += promised(receipt)
+        self._count_waiting(1, follower)
         return _entry_of(record, follower, is_promised=promised(receipt))
+
+    def _count_waiting(self, records: int, follower: Follower) -> None:
+        size_bytes = records * follower.memory_bytes
+        self._unsettled.take(records, size_bytes)
+        self.waiting_records += records
+        self.waiting_bytes += size_bytes
+        self.owed_receipts += records * promised(follower.receipt)
 
     def _divert_direct(
         self,
@@ -311,7 +291,7 @@ class Spooling:
             return
         if self._is_finishing:
             return
-        due = machine.due(now)
+        due = machine.due(now, None if self.shedder is None else self.shedder.drain_max)
         if due.forward:
             self._forward(due.forward, now)
         if due.disk is not None:
@@ -333,8 +313,7 @@ class Spooling:
             follower = entry.item
             assert isinstance(follower, Follower), "only followers are handed back"
             entry.item = None
-            self._unsettled.release(1, follower.memory_bytes)
-            self.owed_receipts -= promised(follower.receipt)
+            self._count_waiting(-1, follower)
             if follower.is_blind and self._is_found(entry.identity):
                 known.append(follower)
             else:
@@ -391,8 +370,7 @@ class Spooling:
             else:
                 if held.is_blind:
                     self._found_up_to[entry.kafka_topic] = entry.sequence
-                self._unsettled.release(1, held.memory_bytes)
-                self.owed_receipts -= promised(held.receipt)
+                self._count_waiting(-1, held)
                 entry.item = None
         if safe:
             self._carrier().on_spooled(safe, now)

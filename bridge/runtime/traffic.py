@@ -23,11 +23,13 @@ from bridge.pipeline.flow import Flow, Outcome
 from bridge.pipeline.verdict import Dropped, Duplicate, Readings, Several, Single
 from bridge.runtime.accounts import Accounts, Books, Journal
 from bridge.runtime.clock import Clock, Timer
+from bridge.runtime.detour import Follower, Safe
 from bridge.runtime.fault_points import reach
 from bridge.runtime.kafka_narrator import KafkaNarrator
 from bridge.runtime.kafka_tail import Chunk, Place
 from bridge.runtime.reading import Reading
-from bridge.runtime.spooling import PRESSED_AFTER_S, Follower, Safe, Spooling
+from bridge.runtime.shedder import LoadShedder
+from bridge.runtime.spooling import PRESSED_AFTER_S, Spooling
 from bridge.spool.entry import Entry
 
 POLL_MIN_S: Final = 0.001
@@ -82,6 +84,7 @@ class Traffic:
         on_bug: Callable[[Exception], None],
         on_rebuilt: Callable[[], None],
         attendance: Attendance | None = None,
+        shedder: LoadShedder | None = None,
     ) -> None:
         self.reading = Reading(outbox, session, duplicates, books.log)
         self.last_confirmed_s: float | None = None
@@ -106,6 +109,7 @@ class Traffic:
         self._on_bug = on_bug
         self._on_rebuilt = on_rebuilt
         self._attendance = attendance
+        self._shedder = shedder
         self._poll_timer: Timer | None = None
         self._poll_s = POLL_MIN_S
         self._early: list[tuple[Received, Instant]] | None = []
@@ -139,6 +143,9 @@ class Traffic:
             self._books.log.emit("mqtt_qos0_received", mqtt_topic=first.topic)
         outcomes = self._flow.process(received.packets, now)
         records, owed = self._sort(outcomes, receipts)
+        if self._shedder is not None and self._shedder.is_dropping:
+            records, owed, dropped = self._shedder.split(records, owed)
+            self._accounts.settle_shed(dropped)
         self._fit_dead_letters(records)
         self._narrator.tell_dead_letters(records)
         self._books.active.note(
@@ -313,6 +320,8 @@ class Traffic:
             self.last_reported_s = now
             self._settle(self._outbox.settle(reports, now), now)
         self.carry(self._outbox.due(now, is_room_likely=bool(reports)))
+        if self._shedder is not None:
+            self._shedder.look(now)
         self._spooling.turn(now, is_pressed=self._is_pressed(now))
         if reports:
             self.reading.resume_below_bounds(now)

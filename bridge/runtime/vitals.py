@@ -1,6 +1,7 @@
 """What the runtime knows, in the form in which health, metrics and status ask for it."""
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import structs
@@ -15,6 +16,7 @@ from bridge.observe.counters import ActiveDevices, Counters
 from bridge.observe.health import HealthInputs, KafkaState, MqttState, Step, WaitsFor
 from bridge.observe.metrics import Gauges
 from bridge.observe.outage_budget import News, OutageBudget, Seen
+from bridge.observe.shedding_facts import SheddingFacts
 from bridge.observe.spool_facts import SpoolState
 from bridge.observe.status import Flow, StatusInputs
 from bridge.runtime import clock
@@ -58,6 +60,7 @@ class Vitals:
         counters: Counters,
         active: ActiveDevices,
         fleet: FleetView,
+        shedding: Callable[[], SheddingFacts],
     ) -> None:
         self.is_stopping = False
         self._started_s = clock.monotonic_s()
@@ -74,6 +77,7 @@ class Vitals:
         self._counters = counters
         self._active = active
         self._fleet = fleet
+        self._shedding = shedding
         self._budget = OutageBudget(
             spool_bytes_max=config.spool.bytes_max,
             broker_queue_messages=config.mqtt.broker_queue_messages,
@@ -149,6 +153,7 @@ class Vitals:
             spool_bytes_max=self._config.spool.bytes_max,
             outage_budget_s=self._budget.seconds(now),
             fleet=self._fleet.facts(),
+            shedding=self._shedding(),
         )
 
     def status(self) -> StatusInputs:
@@ -169,6 +174,7 @@ class Vitals:
             is_budget_unknown_after=self._budget.is_unknown_after,
             active_devices=self._active.count(now),
             fleet=self._fleet.facts(),
+            shedding=self._shedding(),
             top=self._fleet.tops(),
         )
 

@@ -129,7 +129,7 @@ def read_segment(path: Path, client_id: str) -> tuple[Segment, Content] | None:
         OSError: It cannot be read.
     """
     raw = path.read_bytes()
-    if raw[:3] == _MAGIC and raw[3:4] != bytes([VERSION]):
+    if raw[:3] == _MAGIC and raw[3:4] not in (b"", bytes([VERSION])):
         raise ForeignError(f"has format {raw[3]}, this version knows {VERSION}")
     segment: Segment | None = None
     content = Content()

@@ -1,7 +1,7 @@
 """What the outage machine passes to its caller, and is told by it."""
 
 import enum
-from typing import Final
+from typing import Final, Generic, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -9,6 +9,9 @@ import msgspec
 BUCKETS: Final = 1 << 20
 """Keys are told apart by so many numbers. Two keys that share one follow each other into the spool,
 which costs a detour and never order; 4 MB hold any number of keys."""
+
+
+Item = TypeVar("Item")
 
 
 class State(enum.Enum):
@@ -78,6 +81,13 @@ class Read(msgspec.Struct, frozen=True, eq=False):
     rows_max: int
     bytes_max: int
     hand_out_max: int
+
+
+class Chosen(msgspec.Struct, Generic[Item], frozen=True):
+    """What the caller owes directly and is to divert, each list in the given order."""
+
+    stuck: list[Item]
+    along: list[Item]
 
 
 class Drained(msgspec.Struct, frozen=True):

@@ -51,28 +51,16 @@ all that is direct, wait for the job under way, then `last_write` until it is No
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
-from typing import Final, Generic, TypeVar
+from typing import Final
 
-import msgspec
-
-from bridge.spool.entry import Drained, Due, Entry, Read, State, Write, bucket_of
+from bridge.spool.entry import Chosen, Drained, Due, Entry, Item, Read, State, Write, bucket_of
 from bridge.spool.row import Row, Scanned
-from bridge.spool.topic import Bounds, Topic, new_topic
+from bridge.spool.topic import Bounds, Topic, in_turn, new_topic
 from bridge.spool.writing import Writing
 
 READ_AGAIN_S: Final = 2.0
-Item = TypeVar("Item")
-
-
-def _is_not(_: Row) -> bool:
-    return False
-
-
-class Chosen(msgspec.Struct, Generic[Item], frozen=True):
-    """What the caller owes directly and is to divert, each list in the given order."""
-
-    stuck: list[Item]
-    along: list[Item]
+READ_MIN: Final = 50
+"""Rows looked at in one read, however few of them may leave."""
 
 
 class Outage:
@@ -89,19 +77,22 @@ class Outage:
         bytes_max: int,
         group_of: Callable[[str, bytes], int] | None = None,
         bounds: Bounds | None = None,
+        importance_of: Callable[[str], int] | None = None,
     ) -> None:
         """Begin with nothing; `bytes_max` of 0 lets nothing in, and still drains what is there.
 
         `group_of` tells which records of a topic get stuck together: with the partition of a key,
         one record finds out for all keys of it. It may change its mind at any time.
+        `importance_of` a topic tells whose rows leave first; without it all take turns.
         """
         self.live_bytes = 0
         self.spooled = 0
         """Rows not yet in Kafka."""
         self._after_s = after_s
         self._bytes_max = bytes_max
-        self._group_of = group_of or _group_of_key
+        self._group_of = group_of or (lambda _, key: bucket_of(key))
         self._bounds = bounds or Bounds()
+        self._importance_of = importance_of
         self._topics: dict[str, Topic] = {}
         self._alive_s: dict[str, float] = {}
         self._writing = Writing(self._topics, bytes_max=bytes_max)
@@ -164,6 +155,16 @@ class Outage:
     def write_error(self) -> str | None:
         """Tell why the disk took no transaction last, until it takes one."""
         return self._writing.error
+
+    @property
+    def stuck_count(self) -> int:
+        """Count what is unconfirmed for longer than `after_s`."""
+        return sum(each.stuck_count for each in self._topics.values())
+
+    @property
+    def flight_bytes(self) -> int:
+        """Count the bytes of what is in hand and not stuck."""
+        return sum(each.flight_bytes for each in self._topics.values())
 
     @property
     def silent_topics(self) -> list[str]:
@@ -329,21 +330,26 @@ class Outage:
 
     # ------------------------------------------------------------------ what to do
 
-    def due(self, now: float) -> Due:
-        """Say what to do now; cheap enough to ask after every batch."""
+    def due(self, now: float, hand_out_max: int | None = None) -> Due:
+        """Say what to do now; cheap enough to ask after every batch.
+
+        `hand_out_max` bounds what leaves the spool now, where there is more important traffic.
+        """
         before_s = now - self._after_s
         forward: list[Entry] = []
         for topic in list(self._topics.values()):
             if topic.age(before_s) and self._alive_s.get(topic.name, before_s) <= before_s:
                 topic.silence()
             topic.settle_pass()
-            if self._may_drain and topic.pending_count:
+            if self._may_drain and topic.pending_count and hand_out_max != 0:
                 forward += topic.take_forward(is_refused=self.state is not None)
             if topic.is_idle:
                 del self._topics[topic.name]
         if self._job is not None:
             return Due(None, forward)
-        self._job = self._next_job(now)
+        if hand_out_max is not None:
+            hand_out_max = max(0, hand_out_max - len(forward))
+        self._job = self._next_job(now, hand_out_max)
         return Due(self._job, forward)
 
     def last_write(self) -> Write | None:
@@ -352,24 +358,28 @@ class Outage:
         self._job = self._writing.gather_last(self.live_bytes)
         return self._job
 
-    def _next_job(self, now: float) -> Write | Read | None:
+    def _next_job(self, now: float, hand_out_max: int | None) -> Write | Read | None:
         # Turn about: neither may starve the other.
-        job: Write | Read | None = self._next_read(now) if self._was_write else None
+        job: Write | Read | None = None
+        if self._was_write:
+            job = self._next_read(now, hand_out_max)
         job = job or self._writing.gather(self.live_bytes, now)
         self._was_write = isinstance(job, Write)
-        return job or self._next_read(now)
+        return job or self._next_read(now, hand_out_max)
 
-    def _next_read(self, now: float) -> Read | None:
-        if not self._may_drain or now < self._read_at:
+    def _next_read(self, now: float, hand_out_max: int | None) -> Read | None:
+        if not self._may_drain or now < self._read_at or hand_out_max == 0:
             return None
-        for topic in self._topics.values():
-            rows_max, hand_out_max = topic.room(now, self._after_s)
-            if rows_max:
-                # The next turn is another topic's.
-                self._topics[topic.name] = self._topics.pop(topic.name)
-                return Read(
-                    topic.name, topic.cursor, rows_max, self._bounds.window_bytes, hand_out_max
-                )
+        for topic in in_turn(self._topics.values(), self._importance_of):
+            rows_max, rows_out_max = topic.room(now, self._after_s)
+            if not rows_max:
+                continue
+            if hand_out_max is not None:
+                rows_out_max = min(rows_out_max, hand_out_max)
+                rows_max = min(rows_max, max(hand_out_max, READ_MIN))
+            # The next turn is another topic's.
+            self._topics[topic.name] = self._topics.pop(topic.name)
+            return Read(topic.name, topic.cursor, rows_max, self._bounds.window_bytes, rows_out_max)
         return None
 
     # ------------------------------------------------------------------ what came of it
@@ -426,7 +436,7 @@ class Outage:
         now: float,
         *,
         is_last: bool,
-        is_in_kafka: Callable[[Row], bool] = _is_not,
+        is_in_kafka: Callable[[Row], bool] | None = None,
     ) -> Drained:
         """Take the rows of a read; return what is to be produced now, in order.
 
@@ -445,7 +455,7 @@ class Outage:
             if sequence in known:
                 topic.cursor = sequence
                 continue
-            is_found = is_in_kafka(row)
+            is_found = is_in_kafka is not None and is_in_kafka(row)
             if not is_found and len(taken) == read.hand_out_max:
                 is_last = False
                 break
@@ -486,7 +496,3 @@ class Outage:
         if topic is None:
             topic = self._topics[name] = new_topic(name, self._bounds)
         return topic
-
-
-def _group_of_key(_: str, key: bytes) -> int:
-    return bucket_of(key)

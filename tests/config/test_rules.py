@@ -52,6 +52,12 @@ def test_a_kafka_topic_has_a_name_that_kafka_takes(kafka_topic: str, problem: st
     ("text", "problem"),
     [
         pytest.param(
+            "[shedding]\nlow_above = 0.95",
+            "line 2: shedding.low_above: 0.95 is more than shedding.medium_above (0.9), so medium"
+            " would be shed before low; lower this one, or raise that",
+            id="low is shed after medium",
+        ),
+        pytest.param(
             "[[route]]\n[[route]]",
             'line 2: route[1].filter: "devices/+/telemetry" is the filter of route[0] already;'
             " remove one of the two routes",

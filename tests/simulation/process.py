@@ -10,7 +10,7 @@ import msgspec
 from bridge.config.sections import Route, ValidationSection
 from bridge.fleet.dedup_window import DedupWindow
 from bridge.fleet.duplicates import Duplicates
-from bridge.fleet.registry import Registry
+from bridge.fleet.registry import Priority, Registry
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.partitions import partition_of
 from bridge.kafka.shipment import Unsettled
@@ -21,11 +21,14 @@ from bridge.observe.lines import StreamLines
 from bridge.observe.log import EventLog, render_console
 from bridge.pipeline.flow import Flow, Policy
 from bridge.runtime.accounts import Books
+from bridge.runtime.importances import Importances
+from bridge.runtime.shedder import LoadShedder
 from bridge.runtime.spool_start import open_spool
 from bridge.runtime.spooling import Spooling
 from bridge.runtime.traffic import Traffic
 from bridge.spool.entry import bucket_of
 from bridge.spool.outage import Outage
+from bridge.spool.shedding import Shedding
 from bridge.spool.topic import Bounds
 from tests.simulation.clock import Life
 from tests.simulation.disk import SimDisk
@@ -54,6 +57,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     queue_max: int
     grain_s: float
     bounds: Bounds
+    priorities: tuple[Priority, ...]
+    """Of the routes."""
 
 
 class Process:
@@ -102,7 +107,15 @@ class Process:
         self.outbox = Outbox(self.unsettled)
         self.producer = SimProducer(cluster, queue_max=shape.queue_max)
         self.journal = SimJournal(journal)
+        self.routes = [
+            Route(filter=topic_filter, kafka_topic=kafka_topic, priority=priority)
+            for (topic_filter, kafka_topic), priority in zip(
+                FILTERS.items(), shape.priorities, strict=True
+            )
+        ]
+        self.importances = Importances(self.routes, LETTERS, None)
         self.spooling = self._make_spooling()
+        self.spooling.shedder = self.shedder = self._make_shedder()
         self.traffic = self._make_traffic()
         self.link = link(self.session)
         self.recovery = SimRecovery(
@@ -122,6 +135,7 @@ class Process:
             bytes_max=shape.spool_bytes_max,
             group_of=self._group_of,
             bounds=shape.bounds,
+            importance_of=self.importances.of_topic,
         )
         return Spooling(
             machine,
@@ -143,10 +157,7 @@ class Process:
         )
         return Traffic(
             flow=Flow(
-                routes=[
-                    Route(filter=topic_filter, kafka_topic=kafka_topic)
-                    for topic_filter, kafka_topic in FILTERS.items()
-                ],
+                routes=self.routes,
                 dead_letter_topic=LETTERS,
                 validation=ValidationSection(),
                 entropy=bytes,
@@ -164,6 +175,19 @@ class Process:
             clock=self.life,
             on_bug=self._on_bug,
             on_rebuilt=self._on_rebuilt,
+            shedder=self.shedder,
+        )
+
+    def _make_shedder(self) -> LoadShedder:
+        return LoadShedder(
+            Shedding(low_above=0.7, medium_above=0.9),
+            importances=self.importances,
+            may_drop=False,
+            session=self.session,
+            outbox=self.outbox,
+            spooling=self.spooling,
+            counters=self.counters,
+            log=self.log,
         )
 
     def _group_of(self, _: str, key: bytes) -> int:

@@ -25,6 +25,7 @@ ABOUT = {
     "producer fatal": 20,
     "producer rebuilt": 20,
     "producer stuck": 3,
+    "records shed": 50,
     "reordered": 20,
     "rows at start": 50,
     "rows drained": 300,

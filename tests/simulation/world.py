@@ -47,7 +47,7 @@ class World:
         self.facts: Counter[str] = Counter()
         self.published: list[Message] = []
         self.contents: list[Content] = []
-        self.shape = _draw_shape(chance)
+        self.shape = _draw_shape(chance, seed)
         self.broker = Broker(self.clock, chance, on_puback=self._on_puback)
         small = {TELEMETRY: TOPIC_BYTES_MAX, METERS: TOPIC_BYTES_MAX}
         if chance.random() < 0.2:
@@ -139,6 +139,7 @@ class World:
         self.facts["producer rebuilt"] += counters.producer_rebuilds
         self.facts["produced again"] += counters.records_produced_again
         self.facts["reordered"] += counters.records_reordered
+        self.facts["records shed"] += sum(counters.shed.values())
         self.facts["partial starts"] += process.recovery.partial_starts
         self.facts["duplicates"] += counters.settled[Outcome.DUPLICATE]
 
@@ -248,8 +249,13 @@ class World:
         return "\n".join(lines)
 
 
-def _draw_shape(chance: random.Random) -> Shape:
+def _draw_shape(chance: random.Random, seed: int) -> Shape:
+    # Drawn apart, so that what a seed finds in the rest stays what it was.
+    priorities = random.Random(f"priorities {seed}")  # noqa: S311  repeatable
     return Shape(
+        priorities=priorities.choice(
+            (("medium", "medium"), ("high", "low"), ("high", "medium"), ("low", "medium"))
+        ),
         receive_maximum=chance.choice((3, 20, 60)),
         unsettled_max=chance.choice((4, 25, 200)),
         after_s=chance.choice((1.0, 3.0)),

@@ -138,4 +138,21 @@ EVENTS: tuple[Event, ...] = (
         "seconds",
         "An outage of Kafka may last so long again.",
     ),
+    event(
+        "shedding_changed",
+        Level.WARNING,
+        "priorities load action",
+        "Kafka takes less than comes: records of these `priorities` go to disk now (`action` spool:"
+        " acknowledged, and to Kafka when there is room), or are dropped (`action` drop). `load` is"
+        " what Kafka was handed and has not confirmed, as a share of the room for it.",
+        "Give Kafka or the way to it what it lacks, or send less; high priority is served first.",
+        repeats_by="priorities",
+    ),
+    event(
+        "shedding_ended",
+        Level.INFO,
+        "records took_s load",
+        "Everything goes direct again, but for devices with records still on disk; so many"
+        " `records` were shed.",
+    ),
 )

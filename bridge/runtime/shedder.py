@@ -1,0 +1,151 @@
+"""How loaded the way to Kafka is, and what is shed for it; `bridge.spool.shedding` decides."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from bridge.kafka.outbox import Outbox
+from bridge.kafka.record import Record
+from bridge.kafka.shipment import Settleable
+from bridge.mqtt.session import Session
+from bridge.observe.counters import Counters
+from bridge.observe.log import EventLog
+from bridge.observe.shedding_facts import SheddingFacts
+from bridge.runtime.importances import Importances
+from bridge.runtime.spooling import Spooling
+from bridge.spool.shedding import Shedding
+
+DRAIN_MIN: Final = 1 / 16
+"""Share of the room below which it is not worth a turn of the disk to read rows."""
+
+
+class LoadShedder:
+    """Look at the load, and tell of each record whether it is shed.
+
+    Invariant: what is shed was not handed to Kafka, and goes to the disk before its PUBACK; unless
+    the operator wants it dropped.
+    """
+
+    def __init__(  # noqa: PLR0913 - all named
+        self,
+        rules: Shedding,
+        *,
+        importances: Importances,
+        may_drop: bool,
+        session: Session,
+        outbox: Outbox,
+        spooling: Spooling,
+        counters: Counters,
+        log: EventLog,
+    ) -> None:
+        self._rules = rules
+        self._importances = importances
+        self._may_drop = may_drop
+        self._session = session
+        self._outbox = outbox
+        self._spooling = spooling
+        self._counters = counters
+        self._log = log
+        self._since_s: float | None = None
+        """When it began; None while nothing is shed."""
+        self._shed_before = 0
+        self.learn()
+
+    def learn(self) -> None:
+        """Learn anew which priorities there are: the registry changed."""
+        self._rules.protect(self._importances.classes())
+
+    # ------------------------------------------------------------------ what is asked
+
+    @property
+    def is_shedding(self) -> bool:
+        """True while anything is shed."""
+        return bool(self._rules.shed)
+
+    @property
+    def is_dropping(self) -> bool:
+        """True while what is shed is to be dropped."""
+        return self._may_drop and bool(self._rules.shed)
+
+    @property
+    def room(self) -> int:
+        """How many records may be under way: what the MQTT broker and we ourselves allow."""
+        return min(self._session.settings.receive_maximum, self._outbox.unsettled.records_max)
+
+    @property
+    def drain_max(self) -> int | None:
+        """How many rows may leave the spool now; None where nothing is ever shed."""
+        if not self._rules.is_on:
+            return None
+        share = self._rules.drain_room
+        return max(1, int(share * self.room)) if share >= DRAIN_MIN else 0
+
+    def facts(self) -> SheddingFacts:
+        """Tell how it stands."""
+        return SheddingFacts(level=self._rules.level, load=self._rules.load)
+
+    def takes(self, record: Record) -> bool:
+        """Tell whether a record is shed, and count it."""
+        importance = self._importances.of_record(record.kafka_topic, record.key)
+        if importance not in self._rules.shed:
+            return False
+        self._counters.shed[importance.name.lower()] += 1
+        return True
+
+    # ------------------------------------------------------------------ what is done
+
+    def look(self, now: float) -> None:
+        """Take the load of now; after each batch, and after each round of reports."""
+        rules = self._rules
+        if rules.is_on and rules.look(self._load(), now):
+            self._tell(now)
+
+    def _load(self) -> float:
+        """Tell how much of the room is used by what Kafka was handed and has not confirmed.
+
+        A batch is one PUBLISH and many records, so the window is used by the fewer of the two. What
+        is stuck lies on disk and waits for its own partition: it is nobody else's load.
+        """
+        outbox, machine, unsettled = self._outbox, self._spooling.machine, self._outbox.unsettled
+        direct = unsettled.records - self._spooling.waiting_records
+        drained = max(0, len(outbox) - direct - machine.stuck_count)
+        handed_bytes = unsettled.bytes - self._spooling.waiting_bytes + machine.flight_bytes
+        return max(
+            (min(direct, len(self._session.ledger)) + drained) / self.room,
+            (direct + drained) / unsettled.records_max,
+            handed_bytes / unsettled.bytes_max,
+        )
+
+    def _tell(self, now: float) -> None:
+        rules, shed = self._rules, sum(self._counters.shed.values())
+        if self._since_s is None:
+            self._since_s, self._shed_before = now, shed
+        if rules.level:
+            self._log.emit(
+                "shedding_changed",
+                priorities=[each.name.lower() for each in sorted(rules.shed)],
+                load=round(rules.load, 2),
+                action="drop" if self._may_drop else "spool",
+            )
+            return
+        self._log.emit(
+            "shedding_ended",
+            records=shed - self._shed_before,
+            took_s=round(now - self._since_s, 1),
+            load=round(rules.load, 2),
+        )
+        self._since_s = None
+
+    def split(
+        self, records: list[Record], receipts: Sequence[Settleable | None]
+    ) -> tuple[list[Record], Sequence[Settleable | None], list[tuple[Record, Settleable | None]]]:
+        """Take out what is to be dropped: what is shed, and is no dead letter."""
+        kept: list[Record] = []
+        kept_receipts: list[Settleable | None] = []
+        dropped: list[tuple[Record, Settleable | None]] = []
+        for record, receipt in zip(records, receipts, strict=True):
+            if record.dead_letter is None and self.takes(record):
+                dropped.append((record, receipt))
+            else:
+                kept.append(record)
+                kept_receipts.append(receipt)
+        return kept, kept_receipts, dropped
