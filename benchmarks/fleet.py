@@ -5,9 +5,10 @@ CPU time, and the best of several rounds: what the code costs, not what a neighb
 """
 
 import argparse
+import gc
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from bridge.fleet.limits import Limit, Limits
 from bridge.fleet.silence import BUDGET, Silence
 from bridge.fleet.silence_facts import SilenceRules
 from bridge.fleet.talkers import Kind, Talkers
+from tests.runtime.attendance_stand import Stand
 
 DEVICES: Final = 100_000
 BATCH: Final = 100
@@ -195,6 +197,50 @@ def say_sweep(name: str, found: Sweeping) -> None:
     )
 
 
+def slices_of(stand: Stand) -> Iterator[float]:
+    """Let a second pass, and time each turn of the loop that it takes; CPU, in ms."""
+    stand.clock.now += 1.0
+    stand.last_heard_s = stand.clock.now
+    turns: list[Callable[[], object]] = [
+        lambda: stand.attendance.tick(can_hear=True, last_heard_s=stand.clock.now)
+    ]
+    while True:
+        begun = time.thread_time()
+        has_turned = turns.pop()() is not False
+        if not has_turned:
+            break
+        yield (time.thread_time() - begun) * _MS_PER_S
+        turns.append(stand.clock.turn)
+    stand.producer.report()
+    stand.producer.taken.clear()
+
+
+def measure_attendance(devices: list[bytes]) -> None:
+    """Let the runtime sweep, tell and send what is told, at the worst.
+
+    Either all fall silent at once, or as many as are told one by one: just under a fifth.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)  # As in the daemon.
+    for silent, name in ((len(devices), "as a fleet"), (19 * len(devices) // 100, "one by one")):
+        stand = Stand()
+        stand.pass_by(2)
+        for batch in batches(devices):
+            stand.speak(batch)
+        seconds: list[list[float]] = []
+        for second in range(250):
+            for batch in batches(devices[silent + second % 60 :: 60]):
+                stand.speak(batch)
+            seconds.append(list(slices_of(stand)))
+        longest_ms = max(map(max, seconds))
+        busiest = max(seconds, key=sum)
+        say(
+            f"runtime, a second, {name}",
+            f"busiest {sum(busiest):.1f} ms in {len(busiest)} turns of the loop,"
+            f" longest turn {longest_ms:.1f} ms, {sum(stand.counters.alerts.values())} alerts",
+        )
+
+
 def measure_talkers(devices: list[bytes]) -> None:
     """Count the messages of a few devices, and of all in turn: the sketch has none of them."""
     for name, some in (("100 devices", devices[:100] * 1_000), ("all in turn", devices)):
@@ -215,7 +261,13 @@ def main() -> None:
     count = parser.parse_args().devices
     devices = [b"device-%06d" % number for number in range(count)]
     print(f"{count} devices, batches of {BATCH}, best of {ROUNDS}")
-    for measure in (measure_limits, measure_drift, measure_silence, measure_talkers):
+    for measure in (
+        measure_limits,
+        measure_drift,
+        measure_silence,
+        measure_attendance,
+        measure_talkers,
+    ):
         measure(devices)
 
 

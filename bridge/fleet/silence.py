@@ -65,7 +65,7 @@ from bridge.fleet.wheel import Wheel
 
 BUDGET: Final = 5_000
 """Devices looked at in one slice of a sweep, or a fifth of them told."""
-_CHUNK: Final = 500
+_CHUNK: Final = 200
 _FACT_COSTS: Final = 5
 """To tell of one takes as long as to look at so many."""
 _NOTHING: Final[tuple[SilenceFact, ...]] = ()
@@ -311,10 +311,13 @@ class Silence:
         self, slots: "array[int]", at_s: float, now_s: float, facts: list[SilenceFact]
     ) -> None:
         marks, heard_s, interval_s, asked = self._mark, self._heard_s, self._interval_s, self._asked
-        place, edition = self._wheel.place, self._edition
+        edition = self._edition
         allowed = self._rules.multiplier * _QUIET_SHARE
         again_s = at_s + self._look_again_s
         late: list[int] = []
+        placed: list[int] = []
+        looks_s: list[float] = []
+        place, look_at = placed.append, looks_s.append
         for slot in slots:
             if asked[slot] != edition:
                 self._ask(slot)
@@ -326,7 +329,9 @@ class Silence:
                 elif look_s <= at_s:
                     late.append(slot)
                     continue
-            place(slot, look_s if look_s < again_s else again_s)  # noqa: FURB136 - faster
+            place(slot)
+            look_at(look_s if look_s < again_s else again_s)  # noqa: FURB136 - faster
+        self._wheel.place_each(placed, looks_s)
         if late:
             self._look_closer(late, at_s, now_s, facts)
 
@@ -334,7 +339,10 @@ class Silence:
         self, late: list[int], at_s: float, now_s: float, facts: list[SilenceFact]
     ) -> None:
         """Look at devices that are quiet."""
-        marks, heard_s, counts, place = self._mark, self._heard_s, self._counts, self._wheel.place
+        marks, heard_s, counts = self._mark, self._heard_s, self._counts
+        placed: list[int] = []
+        looks_s: list[float] = []
+        place, look_at = placed.append, looks_s.append
         multiplier, resumed_s = self._rules.multiplier, self._clock.resumed_at_s
         again_s = at_s + self._look_again_s
         is_grouping, since_s, intervals_s = (
@@ -343,6 +351,7 @@ class Silence:
             self._interval_s,
         )
         silent: list[int] = []
+        turned = 0  # From live to quiet, and not counted yet.
         for slot in late:
             interval_s = intervals_s[slot]
             silent_s = heard_s[slot] + interval_s * multiplier
@@ -352,13 +361,12 @@ class Silence:
                 # Never silent at once, even where long nobody looked: first it is to be known who
                 # else is quiet.
                 marks[slot] += QUIET
-                counts[LIVE] -= 1
-                counts[QUIET] += 1
+                turned += 1
                 if silent_s < at_s:  # noqa: PLR1730 - the same
                     silent_s = at_s
             elif at_s >= silent_s:
                 silent.append(slot)
-                if is_grouping or self._is_grouping():
+                if is_grouping or self._is_grouping(turned):
                     marks[slot] += GROUPED - QUIET
                     counts[QUIET] -= 1
                     counts[GROUPED] += 1
@@ -368,7 +376,11 @@ class Silence:
                 else:
                     self._tell(slot, now_s, facts)
                 continue
-            place(slot, silent_s if silent_s < again_s else again_s)  # noqa: FURB136 - the same
+            place(slot)
+            look_at(silent_s if silent_s < again_s else again_s)  # noqa: FURB136 - the same
+        counts[LIVE] -= turned
+        counts[QUIET] += turned
+        self._wheel.place_each(placed, looks_s)
         self._place_silent(silent, at_s)
         if counts[GROUPED]:
             self._group_since_s = since_s
@@ -385,9 +397,9 @@ class Silence:
                 again.append(slot)
         self._wheel.place_all(again, at_s + self._look_again_s)
 
-    def _is_grouping(self) -> bool:
+    def _is_grouping(self, more: int = 0) -> bool:
         """Tell whether so many are quiet that a silence is rather one of the fleet."""
-        overdue = self._counts[QUIET] + self._counts[GROUPED]
+        overdue = self._counts[QUIET] + self._counts[GROUPED] + more
         return self._is_fleet_silent or overdue >= self._group_min()
 
     def _tell(self, slot: int, now_s: float, facts: list[SilenceFact]) -> None:
