@@ -78,23 +78,26 @@ def test_a_rolling_restart_under_load_loses_doubles_and_reorders_nothing(
 
 
 def test_the_leader_killed_under_load_loses_doubles_and_reorders_nothing(
-    stage: Stage, cluster: KafkaCluster
+    stage: Stage, cluster: KafkaCluster, length: Length
 ) -> None:
     bridge = stage.start()
     devices = stage.lean()
-    devices.start(fleet(DEVICES), rate_per_s=500.0)
+    rate_per_s = length(500.0, 2_000.0)
+    devices.start(fleet(DEVICES), rate_per_s=rate_per_s)
     await_received(bridge, 500)
 
-    leader = cluster.leader_of(stage.telemetry)
-    leader.kill()
-    received = bridge.metric("bridge_messages_received_total")
-    await_received(bridge, int(received) + 2_000)
-    leader.start()
-    cluster.await_in_sync(stage.telemetry)
+    kills = int(length(1, 10))
+    for _ in range(kills):
+        leader = cluster.leader_of(stage.telemetry)
+        leader.kill()
+        received = bridge.metric("bridge_messages_received_total")
+        await_received(bridge, int(received + 4 * rate_per_s))
+        leader.start()
+        cluster.await_in_sync(stage.telemetry)
     devices.stop()
     reckoning = stage.prove(bridge)
 
-    report(reckoning)
+    report(f"{kills} kills of the leader at {rate_per_s:.0f}/s; {reckoning}")
 
 
 def test_one_partition_without_a_leader_holds_its_own_devices_and_no_others(
