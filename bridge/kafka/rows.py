@@ -2,20 +2,26 @@
 
 The codec stands on this side because the spool knows no records. The first byte is the version of
 the layout; a layout is never changed, only followed by the next one, so that a newer bridge drains
-what an older one left. Of the time of receipt the wall clock is kept: the monotonic clock of
+what an older one left. A checksum follows, because SQLite has none: a bit that a disk turned would
+be somebody's temperature. Of the time of receipt the wall clock is kept: the monotonic clock of
 another process means nothing, so a record read back carries the `monotonic_s` of its reader, and
 its age in this process counts from there.
 """
 
+import struct
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
 from bridge.kafka.record import DeadLetter, Headers, Instant, Kept, Origin, Reading, Record
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""Version 1 had no checksum."""
+_HEAD: Final = struct.Struct(">BI")
+"""Version, and CRC-32 of what follows."""
 KEY_BYTES: Final = 16
 """Length of a compact idempotency key."""
 _LETTER_FIELDS: Final = 6
@@ -86,7 +92,8 @@ def to_row(record: Record) -> bytes:
         None if reading is None else reading.batch_id,
         0 if reading is None else reading.index,
     )
-    return bytes((VERSION,)) + _ENCODER.encode(layout)
+    body = _ENCODER.encode(layout)
+    return _HEAD.pack(VERSION, crc32(body)) + body
 
 
 def from_row(row: bytes, *, dedup_key: bytes, monotonic_s: float) -> Record:
@@ -95,10 +102,8 @@ def from_row(row: bytes, *, dedup_key: bytes, monotonic_s: float) -> Record:
     Raises:
         RowError: The row is of a version unknown here, or damaged.
     """
-    if row[:1] != bytes((VERSION,)):
-        raise RowError(f"row has version {row[0] if row else 'none'}, known is {VERSION}")
     try:
-        layout = _DECODER.decode(memoryview(row)[1:])
+        layout = _DECODER.decode(_body_of(row))
     except msgspec.MsgspecError as error:
         raise RowError(f"row cannot be read: {error}") from error
     payload = layout.value if layout.payload is None else layout.payload
@@ -119,6 +124,18 @@ def from_row(row: bytes, *, dedup_key: bytes, monotonic_s: float) -> Record:
         layout.is_flagged,
         dedup_key,
     )
+
+
+def _body_of(row: bytes) -> memoryview:
+    version = row[0] if row else 0
+    if version == 1:
+        return memoryview(row)[1:]
+    if version != VERSION:
+        raise RowError(f"row has version {version if row else 'none'}, known are 1 and {VERSION}")
+    body = memoryview(row)[_HEAD.size :]
+    if len(row) < _HEAD.size or crc32(body) != _HEAD.unpack_from(row)[1]:
+        raise RowError("row is damaged: its checksum is of something else")
+    return body
 
 
 def _rfc3339(unix_us: int) -> str:

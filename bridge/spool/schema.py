@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from bridge.errors import ConfigError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Format 1 has the same tables; its rows have no checksum."""
 _NEWER: Final = (
     f'spool "{{path}}" has format {{found}}, this version reads up to {FORMAT}: start the version'
     " that wrote it, or choose another spool.directory"
@@ -66,7 +67,8 @@ def prepare(database: sqlite3.Connection, client_id: str, *, topic_shift: int) -
     database.execute("BEGIN IMMEDIATE")
     try:
         if _has_table(database, "meta"):
-            _follow_format_0(database, topic_shift)
+            if int(_meta(database)["format"]) == 0:
+                _follow_format_0(database, topic_shift)
         else:
             for statement in (_META, *_TABLES):
                 database.execute(statement)

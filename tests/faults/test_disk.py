@@ -295,7 +295,7 @@ def test_a_spool_of_a_newer_format_is_refused_and_untouched(
 
     report(f"{bridge.output().splitlines()[-1][:200]}; {reckoning}")
     assert 78 == code
-    assert "has format 99, this version reads up to 1" in bridge.output()
+    assert "has format 99, this version reads up to 2" in bridge.output()
     assert before == after
 
 

@@ -1,5 +1,7 @@
 """A record survives the way into a spool row and back."""
 
+from zlib import crc32
+
 import msgspec
 import pytest
 from hypothesis import given, strategies as st
@@ -58,15 +60,31 @@ def test_the_payload_is_not_stored_twice_where_it_is_the_value() -> None:
     assert value == from_row(to_row(record), dedup_key=b"", monotonic_s=0.0).origin.payload
 
 
+def row_of(body: bytes) -> bytes:
+    return bytes((VERSION,)) + crc32(body).to_bytes(4, "big") + body
+
+
+@given(records(), st.data())
+def test_a_bit_that_the_disk_turned_is_no_record(record: Record, data: st.DataObject) -> None:
+    row = bytearray(to_row(record))
+    bit = data.draw(st.integers(0, 8 * len(row) - 1))
+    row[bit // 8] ^= 1 << bit % 8
+
+    with pytest.raises(RowError):
+        from_row(bytes(row), dedup_key=record.dedup_key, monotonic_s=0.0)
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (b"", "row has version none, known is 1"),
-        (bytes((VERSION + 1,)) + b"\x90", "row has version 2, known is 1"),
-        (bytes((VERSION,)) + b"\x91", "row cannot be read: "),
-        (bytes((VERSION,)) + b"\x90", "row cannot be read: "),
+        (b"", "row has version none, known are 1 and 2"),
+        (bytes((VERSION + 1,)) + b"\x90", "row has version 3, known are 1 and 2"),
+        (bytes((VERSION,)) + b"\0\0", "row is damaged: its checksum is of something else"),
+        (row_of(b"\x91"), "row cannot be read: "),
+        (row_of(b"\x90"), "row cannot be read: "),
+        (b"\x01\x91", "row cannot be read: "),
     ],
-    ids=["empty", "newer", "cut short", "too few fields"],
+    ids=["empty", "newer", "no checksum", "cut short", "too few fields", "cut short, version 1"],
 )
 def test_a_row_that_cannot_be_read_says_why(row: bytes, reason: str) -> None:
     with pytest.raises(RowError, match=reason):

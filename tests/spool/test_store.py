@@ -226,7 +226,7 @@ def test_a_newer_format_is_refused_and_untouched(tmp_path: Path) -> None:
     before = bytes_of(tmp_path)
 
     with pytest.raises(
-        ConfigError, match=f'spool "{path}" has format 2, this version reads up to 1'
+        ConfigError, match=f'spool "{path}" has format 3, this version reads up to 2'
     ):
         open_store(tmp_path)
 
