@@ -1,5 +1,6 @@
 """A client of a proxied cluster never meets a broker but through the proxy."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -70,6 +71,23 @@ def test_a_real_kafka_is_written_and_read_through_the_proxy(
 
     assert 500 == len(client.consume_all(topic))
     assert 500 == kafka.client.count(topic)
+
+
+def test_a_cluster_that_is_written_slowly_takes_all_and_is_read_at_its_own_pace(
+    proxy: KafkaProxy, three_brokers: InProcessKafka
+) -> None:
+    topic = three_brokers.create_topic("slow", leaders=[1])
+    client = KafkaClient(proxy.bootstrap)
+    before_bytes = proxy.bytes_to_server
+    proxy.levers.bytes_per_s_to_server = 200_000.0
+    began_s = time.monotonic()
+
+    client.produce(topic, [bytes(1_000)] * 100)
+    took_s = time.monotonic() - began_s
+
+    assert proxy.bytes_to_server - before_bytes > 100_000
+    assert took_s >= 0.5
+    assert 100 == len(client.consume_all(topic))
 
 
 def test_withheld_reports_leave_the_cluster_answering_and_come_once_they_pass_again(

@@ -128,6 +128,38 @@ def test_a_limit_holds_the_rate_down_and_loses_nothing(
     assert time.monotonic() - began_s >= 0.5
 
 
+def test_a_limit_towards_the_server_holds_nothing_back_that_comes_from_it(
+    client: socket.socket, proxy: TcpProxy
+) -> None:
+    # The echo comes back at its own pace, so what is held down is the way there, once.
+    proxy.levers.bytes_per_s_to_server = 400_000.0
+    proxy.levers.bytes_per_s = 4_000_000.0
+    assert 400_000.0 == proxy.levers.rate_per_s(is_to_server=True)
+    assert 4_000_000.0 == proxy.levers.rate_per_s(is_to_server=False)
+    sent = bytes(range(256)) * 800
+    began_s = time.monotonic()
+
+    threading.Thread(target=client.sendall, args=(sent,)).start()
+
+    assert sent == receive(client, len(sent))
+    assert time.monotonic() - began_s >= 0.5
+
+
+def test_what_healing_finds_slow_goes_on_and_all_that_follows_is_fast(
+    client: socket.socket, proxy: TcpProxy
+) -> None:
+    proxy.levers.bytes_per_s_to_server = 400_000.0
+    client.sendall(b"slow")
+    assert b"slow" == receive(client, 4)
+
+    proxy.heal()
+
+    assert proxy.levers.rate_per_s(is_to_server=True) is None
+    sent = bytes(200_000)
+    threading.Thread(target=client.sendall, args=(sent,)).start()
+    assert sent == receive(client, len(sent))
+
+
 def test_a_swallowed_link_stays_open_and_silent_and_is_reset_once_healed(
     client: socket.socket, proxy: TcpProxy, echo: Echo
 ) -> None:

@@ -84,6 +84,11 @@ class KafkaProxy:
         """Count the connections that are open."""
         return sum(proxy.open_links for proxy in self._all())
 
+    @property
+    def bytes_to_server(self) -> int:
+        """Count what all clients sent to the cluster so far."""
+        return sum(proxy.bytes_to_server for proxy in self._all())
+
     # ------------------------------------------------------------------ brokers
 
     def _all(self) -> list[TcpProxy]:

@@ -2,7 +2,7 @@
 
 Theory of operation. Each proxy has a thread with an event loop of its own. Every connection is a
 link: the client's side, and a twin to the server. Bytes of one direction keep their order; each
-piece has an instant before which it does not leave (`delay_s`, `bytes_per_s`), and reading pauses
+piece has an instant before which it does not leave (`delay_s`, `bytes_per_s...`), and reading pauses
 while too much waits. Swallowed bytes are gone for good and the sockets stay open, as behind a
 router that forgot the connection; a link with such a hole is reset when the proxy is healed, since
 its stream can never be whole again.
@@ -39,10 +39,17 @@ class Levers(msgspec.Struct):
     """Each byte arrives so much later, in both directions."""
     bytes_per_s: float | None = None
     """Of each direction of each link."""
+    bytes_per_s_to_server: float | None = None
+    """Of each link, towards the server alone: writing is slow, and reading is not."""
     swallows_to_server: bool = False
     swallows_to_client: bool = False
     linger_s: float = 0.0
     """The end of one side is told to the other so much later."""
+
+    def rate_per_s(self, *, is_to_server: bool) -> float | None:
+        """Return the bytes a second of one direction; None where nothing limits it."""
+        rates = [self.bytes_per_s, self.bytes_per_s_to_server if is_to_server else None]
+        return min((rate for rate in rates if rate is not None), default=None)
 
 
 class Filter(Protocol):
@@ -125,7 +132,7 @@ class TcpProxy:
     def heal(self) -> None:
         """Undo every lever; reset the links that lost bytes, and listen."""
         self.levers.delay_s = self.levers.linger_s = 0.0
-        self.levers.bytes_per_s = None
+        self.levers.bytes_per_s = self.levers.bytes_per_s_to_server = None
         self.levers.swallows_to_server = self.levers.swallows_to_client = False
         self._order(self._cut(is_holed_only=True))
         self.accept()
@@ -224,12 +231,13 @@ class _Side(asyncio.Protocol):
 
     def push(self, data: bytes, now: float, levers: Levers) -> None:
         """Write at the instant that the levers allow, behind what came before."""
-        if not (self.waiting or levers.delay_s or levers.bytes_per_s):
+        bytes_per_s = levers.rate_per_s(is_to_server=self.is_server)
+        if not (self.waiting or levers.delay_s or bytes_per_s):
             self._write(data)
             return
         for start in range(0, len(data), CHUNK_BYTES):
             chunk = data[start : start + CHUNK_BYTES]
-            span_s = len(chunk) / levers.bytes_per_s if levers.bytes_per_s else 0.0
+            span_s = len(chunk) / bytes_per_s if bytes_per_s else 0.0
             self.free_at = max(self.free_at, now + levers.delay_s) + span_s
             self.waiting.append((self.free_at, chunk))
             self.waiting_bytes += len(chunk)
