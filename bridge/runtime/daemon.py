@@ -11,7 +11,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import confluent_kafka
@@ -130,11 +130,15 @@ class Daemon:
         self._attendance.look_at_host()
         await ops.start()
         self._log.emit("ops_listening", address=ops.address)
-        tasks = [
-            self._loop.create_task(self._link.run(), name="mqtt"),
-            self._loop.create_task(self._watch.run(), name="kafka-watch"),
+        # These two use what a stop closes one by one, so they end before it.
+        early = [
             self._loop.create_task(self._tick(), name="tick"),
             self._loop.create_task(self._recovery.release(), name="release"),
+        ]
+        tasks = [
+            *early,
+            self._loop.create_task(self._link.run(), name="mqtt"),
+            self._loop.create_task(self._watch.run(), name="kafka-watch"),
             self._loop.create_task(self._fleet.state.run(), name="fleet-state"),
         ]
         if self._registry_source is not None:
@@ -145,9 +149,9 @@ class Daemon:
         calm_collector()
         await self._stop.wait()
         await self._drain()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancelled(early)
+        await self._close()
+        await _cancelled(tasks)
         is_settled = self._failure is None and not self._outbox.unsettled.records
         await self._fleet.state.close(is_settled=is_settled)
         if self._registry_source is not None:
@@ -207,6 +211,8 @@ class Daemon:
             self._spooling.halt()
         if self._failure is None:
             await self._finish_aside()
+
+    async def _close(self) -> None:
         await self._gaps.close(self._session.last_heard)
         self._session.disconnect(now=clock.monotonic_s())
         await self._link.close(timeout_s=CLOSE_TIMEOUT_S)
@@ -444,6 +450,12 @@ class Daemon:
             ),
             log=self._log,
         )
+
+
+async def _cancelled(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def serve(

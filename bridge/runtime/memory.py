@@ -2,7 +2,7 @@
 
 Two things made a process that lives for years grow in steps. The collector runs seldom, so what
 connections and timeouts leave behind in cycles, some 16 objects a second, waited for an hour; and
-the C library keeps freed memory that is in pieces. Each minute costs 2 to 10 ms.
+the C library keeps freed memory that is in pieces. Each time costs 2 to 10 ms.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ import gc
 from collections.abc import Callable
 from typing import Final
 
-EVERY_S: Final = 60.0
+EVERY_S: Final = 20.0
 
 
 def calm_collector() -> None:
@@ -24,7 +24,7 @@ def calm_collector() -> None:
 
 
 class MemoryKeeper:
-    """Collect and trim once a minute; call `tick` each second or so."""
+    """Collect and trim each `EVERY_S`; call `tick` each second or so."""
 
     def __init__(self, *, now: float, trim: Callable[[], object] | None = None) -> None:
         """`trim` is the C library's own unless another is given."""

@@ -68,6 +68,7 @@ class SessionMemory:
         self._writing: asyncio.Future[str | None] | None = None
         self._is_save_due = False
         self._is_lack_told = False
+        self._is_closed = False
         remembered, why = _read(self._path)
         if why:
             self._tell_lack(why)
@@ -79,7 +80,9 @@ class SessionMemory:
         """What will be written with the next `save`."""
 
     def save(self) -> None:
-        """Write soon; while a write is under way one more follows it."""
+        """Write soon; while a write is under way one more follows it. After `close` nothing is."""
+        if self._is_closed:
+            return
         if self._writing is not None:
             self._is_save_due = True
             return
@@ -111,6 +114,7 @@ class SessionMemory:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 while self._writing is not None:
                     await asyncio.wait([self._writing])
+        self._is_closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 

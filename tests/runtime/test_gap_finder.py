@@ -256,3 +256,20 @@ async def test_a_record_that_kafka_had_not_confirmed_at_the_end_is_sent_by_the_n
     third = Stand(tmp_path)
     third.finder.tick(None)
     assert [] == third.gaps
+
+
+async def test_a_report_that_comes_after_the_end_changes_nothing(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    stand.connect(session_present=False)
+    stand.subscribe()
+    stand.connect(session_present=False)
+    stand.subscribe()
+    await ended(stand)
+    written = (tmp_path / "session.json").read_bytes()
+
+    stand.producer.report()
+    stand.finder.tick(None)
+    stand.finder.note_ended(None)
+
+    assert 0 == stand.finder.owed
+    assert written == (tmp_path / "session.json").read_bytes()

@@ -11,7 +11,7 @@ class Node:
         self.itself = self
 
 
-def test_each_minute_cycles_go_and_free_memory_is_returned_and_not_sooner() -> None:
+def test_now_and_then_cycles_go_and_free_memory_is_returned_and_not_sooner() -> None:
     trims: list[None] = []
     keeper = MemoryKeeper(now=100.0, trim=lambda: trims.append(None))
     gc.disable()
