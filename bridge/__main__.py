@@ -23,6 +23,7 @@ _INTERRUPTED = 130
 # that `--help` and `check` need no Kafka client.
 _COMMANDS = {
     "run": ("run", "carry messages from MQTT to Kafka until told to stop"),
+    "watch": ("watch", "tell from Kafka which devices fell silent, until told to stop"),
     "check": ("check", "check the configuration, every error at once"),
     "explain": ("explain", "show what would happen to one message; sends nothing"),
     "demo": ("demo", "show the whole way on this machine, with nothing configured"),
@@ -108,7 +109,7 @@ def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     asked_for = next((word for word in argv if not word.startswith("-")), None)
     for command, (module, summary) in _COMMANDS.items():
         if command == asked_for:
-            if command == "run":
+            if command in {"run", "watch"}:
                 # Until the daemon listens to it: nothing is held yet, so stopping is all there is.
                 signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.OK))
             importlib.import_module(f"bridge.cli.{module}").add_parser(subparsers)

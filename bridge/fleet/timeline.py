@@ -70,6 +70,7 @@ class Timeline:
     def __init__(
         self, places: Iterable[Place], *, begins_s: float, width_s: float, late_max_s: float
     ) -> None:
+        self._begins_s = begins_s
         self._width_s = width_s
         self._late_max_s = late_max_s
         self._progress = {place: _Progress() for place in places}
@@ -123,7 +124,7 @@ class Timeline:
 
     def ahead(self) -> set[Place]:
         """Give the partitions that should wait for others."""
-        bound_s = self.proven_s + AHEAD_MAX_S
+        bound_s = max(self._begins_s, self.proven_s) + AHEAD_MAX_S
         return {place for place, each in self._progress.items() if each.proven_s > bound_s}
 
     def take(self) -> Moment | None:

@@ -2,7 +2,7 @@
 
 import sys
 
-from bridge.observe.catalogue import fleet, kafka, mqtt, process, spool
+from bridge.observe.catalogue import fleet, kafka, mqtt, process, spool, watch
 from bridge.observe.catalogue.entry import Event
 
 _PARTS = (
@@ -11,6 +11,7 @@ _PARTS = (
     ("Kafka", kafka.EVENTS),
     ("The spool", spool.EVENTS),
     ("The fleet", fleet.EVENTS),
+    ("The watch", watch.EVENTS),
 )
 
 CATALOGUE: dict[str, Event] = {entry.name: entry for _, entries in _PARTS for entry in entries}

@@ -163,6 +163,10 @@ class KafkaProducer:
         error = None if topic.error is None else str(topic.error.name())
         return TopicAnswer(is_answer=True, error=error, partitions=len(topic.partitions))
 
+    def flush(self, *, timeout_s: float) -> None:
+        """Wait until all is reported, or the time is over; blocking, so for a thread."""
+        self._producer.flush(timeout_s)
+
     def close(self) -> None:
         """Drop what is still queued: it is unacknowledged, and the MQTT broker has it."""
         self._producer.purge(blocking=False)

@@ -254,7 +254,7 @@ class KafkaTail:
             self._ends(consumer, scope)
             is_quiet_due = was_away or time.monotonic() - asked_at > SLOW_ANSWER_S
             ends = self._still_ends(consumer, quiet_s if is_quiet_due else STILL_S, scope)
-            extent = Extent(_offsets_at(consumer, ends, OFFSET_BEGINNING), ends)
+            extent = Extent(offsets_at(consumer, ends, OFFSET_BEGINNING), ends)
             starts = find_starts(consumer, extent)
             chunks = sorted(
                 self._read_between(consumer, starts, ends), key=lambda each: each.unix_ms
@@ -297,12 +297,12 @@ class KafkaTail:
                 if scope.take(topic, number, has_leader=partition.leader >= 0):
                     led_by.setdefault(partition.leader, []).append((topic, number))
         if not scope.may_lack:
-            return _offsets_at(consumer, list(chain.from_iterable(led_by.values())), OFFSET_END)
+            return offsets_at(consumer, list(chain.from_iterable(led_by.values())), OFFSET_END)
         # A leader that is named may be gone all the same: each is asked for its own.
         ends: dict[Place, int] = {}
         for places in led_by.values():
             try:
-                ends |= _offsets_at(consumer, places, OFFSET_END)
+                ends |= offsets_at(consumer, places, OFFSET_END)
             except KafkaException as error:
                 if error.args[0].code() in _FORBIDDEN:
                     raise
@@ -379,7 +379,7 @@ def _window_starts(consumer: Consumer, extent: Extent, window: Window) -> dict[P
             starts[place] = by_count
             continue
         since_ms = max(0, newest_ms[place] - int(window.ttl_s * 1_000))
-        by_time = _offsets_at(consumer, [place], since_ms).get(place, end)
+        by_time = offsets_at(consumer, [place], since_ms).get(place, end)
         records_max = max(window.keys_max, window.keys_min)
         starts[place] = max(min(by_time, by_count), end - records_max, low)
     return starts
@@ -412,11 +412,11 @@ def _newest_ms(consumer: Consumer, extent: Extent) -> dict[Place, int]:
 
 
 def _starts_at(consumer: Consumer, extent: Extent, unix_ms: int) -> dict[Place, int]:
-    found = _offsets_at(consumer, extent.ends, unix_ms)
+    found = offsets_at(consumer, extent.ends, unix_ms)
     return {place: found.get(place, end) for place, end in extent.ends.items()}
 
 
-def _offsets_at(consumer: Consumer, places: Iterable[Place], unix_ms: int) -> dict[Place, int]:
+def offsets_at(consumer: Consumer, places: Iterable[Place], unix_ms: int) -> dict[Place, int]:
     """Ask for the first offsets that are not older; absent where there is none.
 
     `OFFSET_BEGINNING` and `OFFSET_END` are times too, to Kafka; one request a broker, not two a

@@ -95,6 +95,16 @@ def test_a_partition_far_ahead_of_another_waits_for_it() -> None:
     assert set() == found.ahead()
 
 
+def test_while_nothing_is_known_of_one_partition_others_are_ahead_of_the_beginning() -> None:
+    found = timeline(ONE, TWO)
+
+    found.say(ONE, 0, Said(b"a", AHEAD_MAX_S), NOW_S)
+    assert set() == found.ahead()
+    found.say(ONE, 1, Said(b"a", 2 * AHEAD_MAX_S), NOW_S)
+
+    assert {ONE} == found.ahead()
+
+
 def test_records_of_a_partition_that_was_handed_over_are_left() -> None:
     found = timeline()
 

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -26,12 +26,20 @@ FILLER = DeviceMessage(topic="nobody/listens", payload=b"", qos=0)
 class Speakers:
     """Some devices, speaking in turn in a thread."""
 
-    def __init__(self, publisher: Publisher, device_ids: Iterable[str]) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        device_ids: Iterable[str],
+        *,
+        sites: Sequence[str] = ("devices",),
+    ) -> None:
+        """With several `sites` each message goes to the next one."""
         self.speaking = dict.fromkeys(device_ids, 0.0)
         """Each with how much its clock is ahead."""
         self._publisher = publisher
         self._sequence = itertools.count()
         self._count = len(self.speaking)
+        self._sites = itertools.cycle(sites)
 
     def __enter__(self) -> Self:
         self._publisher.start(self._messages(), rate_per_s=PER_S * self._count)
@@ -54,19 +62,19 @@ class Speakers:
     def _messages(self) -> Iterator[DeviceMessage]:
         while True:
             for device_id, ahead_s in list(self.speaking.items()):
-                yield reading(device_id, next(self._sequence), ahead_s)
+                yield reading(device_id, next(self._sequence), ahead_s, next(self._sites))
             for _ in range(self._count - len(self.speaking)):
                 yield FILLER
 
 
-def reading(device_id: str, number: int, ahead_s: float) -> DeviceMessage:
+def reading(device_id: str, number: int, ahead_s: float, site: str) -> DeviceMessage:
     at = datetime.now(UTC) + timedelta(seconds=ahead_s)
     body = {
         "device_id": device_id,
         "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "metrics": {"sequence": number, "temperature": 21.5},
     }
-    return DeviceMessage(topic=f"devices/{device_id}/telemetry", payload=json.dumps(body).encode())
+    return DeviceMessage(topic=f"{site}/{device_id}/telemetry", payload=json.dumps(body).encode())
 
 
 class Mortal:

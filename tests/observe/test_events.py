@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from bridge.observe.catalogue import fleet, kafka, mqtt, process, spool
+from bridge.observe.catalogue import fleet, kafka, mqtt, process, spool, watch
 from bridge.observe.catalogue.entry import Event, Level
 from bridge.observe.events import CATALOGUE, render_markdown
 
 PAGE = Path(__file__).parents[2] / "docs" / "log-events.md"
 SOURCES = Path(__file__).parents[2] / "bridge"
-ENTRIES = (*process.EVENTS, *mqtt.EVENTS, *kafka.EVENTS, *spool.EVENTS, *fleet.EVENTS)
+ENTRIES = (
+    *(*process.EVENTS, *mqtt.EVENTS, *kafka.EVENTS),
+    *(*spool.EVENTS, *fleet.EVENTS, *watch.EVENTS),
+)
 
 
 def test_the_reference_page_is_current() -> None:

@@ -42,9 +42,15 @@ class BridgeProcess(ChildProcess):
     """
 
     def __init__(
-        self, directory: Path, config: Config, *, env: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        config: Config,
+        *,
+        env: Mapping[str, str] | None = None,
+        command: str = "run",
     ) -> None:
         super().__init__("bridge", directory / "bridge.log")
+        self._command = command
         self.directory = directory
         self.ops_port = free_port()
         self.config_path = directory / "bridge.toml"
@@ -63,7 +69,7 @@ class BridgeProcess(ChildProcess):
         self.config_path.write_text(to_toml(filled), encoding="utf-8")
 
     def start(self) -> None:
-        """Run `python -m bridge run --config FILE`; does not wait for readiness."""
+        """Run `python -m bridge run --config FILE`, or `watch`; does not wait for readiness."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("BRIDGE_")}
         env = {
             **inherited,
@@ -76,7 +82,7 @@ class BridgeProcess(ChildProcess):
             sys.executable,
             "-m",
             "bridge",
-            "run",
+            self._command,
             "--config",
             self.config_path,
         ]

@@ -13,6 +13,7 @@ from confluent_kafka.admin import (
     AclOperation,
     AclPermissionType,
     AdminClient,
+    NewPartitions,
     NewTopic,
     ResourcePatternType,
     ResourceType,
@@ -121,6 +122,19 @@ class KafkaClient:
         if topic.error is not None:
             return 0
         return sum(partition.leader >= 0 for partition in topic.partitions.values())
+
+    def add_partitions(self, name: str, partitions: int) -> None:
+        """Let a topic have so many partitions in all, and wait until each has a leader."""
+        admin = self.admin()
+        added = admin.create_partitions(
+            [NewPartitions(name, partitions)], request_timeout=_REQUEST_TIMEOUT_S
+        )
+        added[name].result(_REQUEST_TIMEOUT_S)
+        eventually(
+            lambda: self._partitions_led(admin, name),
+            lambda led: led == partitions,
+            what=f"every partition of {name} has a leader",
+        )
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic with all that is in it, and wait until the cluster forgot it."""
