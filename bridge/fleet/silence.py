@@ -72,6 +72,8 @@ _NOTHING: Final[tuple[SilenceFact, ...]] = ()
 _QUIET_SHARE: Final = 2 / 3
 _TICKS: Final = 100
 """Buckets of the wheel in which a device is looked at once."""
+_TICK_MAX_S: Final = 1.0
+"""Devices that the registry expects more often than others are not to wait for those."""
 _EVER: Final = float("-inf")
 
 _TEACHING: Final = frozenset((LIVE, QUIET, SILENT))
@@ -81,8 +83,6 @@ _FORGETTING: Final = frozenset((SILENT, OFFLINE, UNWATCHED))
 _STATE: Final = 7
 _LEARNING: Final = 8
 """Added to the state; so a mark of 0 is a device of which only the time is to be noted."""
-
-
 _STALE_MAX: Final = 1_000
 
 
@@ -118,7 +118,7 @@ class Silence:
         self._allowed_s = rules.multiplier * rules.expected_interval_s
         self._look_again_s = self._allowed_s * _QUIET_SHARE
         """No device is looked at later than after this."""
-        self._wheel = Wheel(self._look_again_s / _TICKS)
+        self._wheel = Wheel(min(self._look_again_s / _TICKS, _TICK_MAX_S))
         self._clock = Hearing()
         # Lists where speed counts: to read or write an array takes three times as long.
         self._heard_s: list[float] = []
@@ -270,7 +270,7 @@ class Silence:
                 if self._intervals.note(slot, gap_s):
                     self._mark[slot] &= ~_LEARNING
                     self._ask(slot)
-            elif not state:
+            elif not state and not 0 < self._interval_s[slot] < self._rules.expected_interval_s:
                 return  # The next gap is from the message before.
         elif state in _FORGETTING:
             self._mark[slot] |= _LEARNING

@@ -49,6 +49,20 @@ def test_a_device_that_is_heard_often_enough_is_never_told() -> None:
     assert [] == told
 
 
+def test_one_of_two_seconds_is_judged_by_them_where_others_speak_once_an_hour() -> None:
+    found = silence(lambda _: 2.0, expected_interval_s=3_600.0)
+    told: list[tuple[int, SilenceFact]] = []
+    for now_s in range(300):
+        assert [] == list(found.heard([DEVICE], float(now_s)))
+        told += pass_by(found, now_s, now_s + 1)
+    assert [] == told, "heard each second"
+
+    ((at_s, fact),) = pass_by(found, 300, 1_000)
+
+    assert 305.0 <= at_s <= 305.0 + LATE_S
+    assert DeviceSilent(DEVICE, at_s - 299.0, 2.0) == fact
+
+
 @pytest.mark.parametrize(
     ("gaps_s", "learned_s"),
     [
