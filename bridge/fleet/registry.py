@@ -192,6 +192,10 @@ class Registry:
             return UNKNOWN
         return entry.type if entry.type in self._labels else OTHER
 
+    def label_of(self, key: bytes) -> str:
+        """Give the metric label `device_type` of a device by the key of its records."""
+        return self.label(self.look_up(key.decode("utf-8", "replace")))
+
     def facts(self) -> RegistryFacts:
         """Tell what is to be said of it."""
         return RegistryFacts(

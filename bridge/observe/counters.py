@@ -143,6 +143,9 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     received_qos0: int = 0
     settled: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Outcome))
     messages: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Status))
+    """All messages by what became of them."""
+    messages_by_type: dict[str, dict[str, int]] = {}
+    """The part of them whose device type is known, by the registry's label: no more than 52."""
     dead_letters: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))
     dropped: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason) | {SHED: 0})
     """Messages that a policy of the operator leaves out."""
@@ -178,6 +181,13 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     protocol_errors: dict[str, int] = msgspec.field(
         default_factory=lambda: _zeros(ProtocolErrorKind)
     )
+
+    def note_type(self, device_type: str, status: Status) -> None:
+        """Count a message, which `messages` counts too, with the type of its device."""
+        by_status = self.messages_by_type.get(device_type)
+        if by_status is None:
+            by_status = self.messages_by_type[device_type] = _zeros(Status)
+        by_status[status] += 1
 
     def residue(self, in_flight: int, spooled: int = 0) -> int:
         """Return what conservation leaves over; other than 0 is our bug."""

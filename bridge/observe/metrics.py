@@ -15,15 +15,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from bridge.fleet.registry import UNKNOWN
 from bridge.observe.counters import LATENCY_BOUNDS_S, Counters, LatencyHistogram
 from bridge.observe.fleet_facts import FleetFacts
 from bridge.observe.fleet_metrics import fleet_families
 from bridge.observe.shedding_facts import SheddingFacts
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-DEVICE_TYPE_UNKNOWN = "unknown"
-"""The only `device_type` while there is no device registry."""
 
 
 class Gauges(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,8 +124,14 @@ class _BridgeCollector(Collector):
             "Messages by what became of them.",
             labels=["device_type", "status"],
         )
+        by_type = counters.messages_by_type
         for status, value in counters.messages.items():
-            messages.add_metric([DEVICE_TYPE_UNKNOWN, status], value)
+            known = sum(each[status] for name, each in by_type.items() if name != UNKNOWN)
+            messages.add_metric([UNKNOWN, status], value - known)
+        for device_type, by_status in by_type.items():
+            if device_type != UNKNOWN:
+                for status, value in by_status.items():
+                    messages.add_metric([device_type, status], value)
         yield messages
         for name, label, meaning, values in _labelled_counters(counters):
             family = CounterMetricFamily(name, meaning, labels=[label])

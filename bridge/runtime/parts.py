@@ -72,8 +72,13 @@ class Parts:
         self._on_bug = on_bug
         self._clock = LoopClock(asyncio.get_running_loop())
         self.address = f"{mqtt.host}:{mqtt.port}"
+        self.registry = Registry()
         self.books = Books(
-            Counters(), LatencyHistogram(), ActiveDevices(now_s=clock.monotonic_s()), log
+            Counters(),
+            LatencyHistogram(),
+            ActiveDevices(now_s=clock.monotonic_s()),
+            log,
+            type_of=None if config.registry is None else self.registry.label_of,
         )
         self.state = state_directory(mqtt.client_id, environment)
         memory = SessionMemory(self.state, client_id=mqtt.client_id, address=self.address, log=log)
@@ -91,7 +96,6 @@ class Parts:
             self.state, window=window_of(config), client_id=mqtt.client_id, log=log
         )
         self.duplicates = make_duplicates(config)
-        self.registry = Registry()
         self._importances = Importances(
             config.route,
             config.dead_letter.kafka_topic,

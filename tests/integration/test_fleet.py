@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.scene import QUIET_DEADLINE_S, Scene
+from tests.integration.scene import QUIET_DEADLINE_S, Scene, await_received
 from tests.integration.speakers import (
     INTERVAL_S,
     MQTT,
@@ -17,7 +18,7 @@ from tests.integration.speakers import (
     with_presence,
 )
 from tests.support.bridge_process import BridgeProcess, Config
-from tests.support.devices import DeviceMessage
+from tests.support.devices import DeviceMessage, fleet
 from tests.support.eventually import eventually, let_last
 
 DEVICES = [f"device-{number}" for number in range(10)]
@@ -192,3 +193,34 @@ def test_a_clock_that_is_wrong_is_told_and_again_when_it_is_right_and_devices_ca
     names = "\n".join(bridge.metrics())
     assert "bridge_device_clock_offset_seconds_bucket" in names
     assert re.search(r"device-\d", names) is None, "no label names a device"
+
+
+def test_messages_are_counted_by_the_type_that_the_registry_gives_their_device(
+    scene: Scene, tmp_path: Path
+) -> None:
+    scene.create_topics()
+    registry = tmp_path / "devices.toml"
+    registry.write_text(
+        '[device.device-0]\ntype = "thermometer"\n[device.device-1]\ntype = "hygrometer"\n'
+    )
+    bridge = scene.start(registry={"file": str(registry)}, validation={"business": "forward"})
+
+    scene.devices().publish(fleet(3, 9))
+    await_received(bridge, 9)
+    scene.await_nothing_in_flight(bridge)
+
+    counted = {
+        (device_type, status): bridge.metric(
+            "ingestion_messages_total", device_type=device_type, status=status
+        )
+        for device_type, status in (
+            *(("thermometer", "accepted"), ("hygrometer", "accepted")),
+            *(("other", "flagged"), ("unknown", "accepted")),
+        )
+    }
+    assert {
+        ("thermometer", "accepted"): 3.0,
+        ("hygrometer", "accepted"): 3.0,
+        ("other", "flagged"): 3.0,
+        ("unknown", "accepted"): 0.0,
+    } == counted

@@ -5,7 +5,7 @@ import pytest
 from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.observe.counters import Counters, LatencyHistogram
+from bridge.observe.counters import Counters, LatencyHistogram, Status
 from bridge.observe.metrics import BuildInfo, Gauges, Metrics
 
 
@@ -153,6 +153,22 @@ def test_counts_show_at_the_next_scrape(metrics: Metrics, counters: Counters) ->
     assert found["bridge_messages_received_total"] == 3
     assert found['ingestion_messages_total{device_type="unknown",status="accepted"}'] == 2
     assert found['bridge_dead_letters_total{reason="empty"}'] == 1
+
+
+def test_messages_of_a_known_type_are_told_by_it_and_the_sum_is_that_of_all(
+    metrics: Metrics, counters: Counters
+) -> None:
+    counters.messages["accepted"] += 3
+    counters.messages["duplicate"] += 4
+    counters.note_type("thermometer", Status.ACCEPTED)
+    counters.note_type("unknown", Status.ACCEPTED)
+
+    found = samples(metrics)
+
+    assert 1 == found['ingestion_messages_total{device_type="thermometer",status="accepted"}']
+    assert 2 == found['ingestion_messages_total{device_type="unknown",status="accepted"}']
+    assert 4 == found['ingestion_messages_total{device_type="unknown",status="duplicate"}']
+    assert 7 == sum(v for name, v in found.items() if name.startswith("ingestion_messages_total"))
 
 
 def test_histogram_buckets_are_cumulative(metrics: Metrics, latency: LatencyHistogram) -> None:
