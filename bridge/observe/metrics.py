@@ -19,6 +19,8 @@ from bridge.fleet.registry import UNKNOWN
 from bridge.observe.counters import LATENCY_BOUNDS_S, Counters, LatencyHistogram
 from bridge.observe.fleet_facts import FleetFacts
 from bridge.observe.fleet_metrics import fleet_families
+from bridge.observe.kafka_facts import KafkaFacts
+from bridge.observe.link_metrics import Link, certificate_families, kafka_families
 from bridge.observe.shedding_facts import SheddingFacts
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -68,10 +70,18 @@ class LogLines(Protocol):
         """Lines that standard output did not take."""
 
 
+class LinkFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of the links at the scrape; the default knows nothing of either."""
+
+    certificates: Callable[[], Mapping[Link, float]] = dict
+    """When our own certificate for each ends, Unix seconds."""
+    kafka: Callable[[], KafkaFacts] = KafkaFacts
+
+
 class Metrics:
     """The answer to `/metrics`; its series are all there from the first scrape."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it reads
         self,
         *,
         counters: Counters,
@@ -79,9 +89,19 @@ class Metrics:
         gauges: Callable[[], Gauges],
         build: BuildInfo,
         log: LogLines,
+        links: LinkFacts | None = None,
     ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_BridgeCollector(counters, latency, gauges, build, log))
+        self._registry.register(
+            _BridgeCollector(
+                counters=counters,
+                latency=latency,
+                gauges=gauges,
+                build=build,
+                log=log,
+                links=links or LinkFacts(),
+            )
+        )
         ProcessCollector(registry=self._registry)  # CPU, memory, descriptors, start time.
 
     def render(self) -> bytes:
@@ -90,19 +110,22 @@ class Metrics:
 
 
 class _BridgeCollector(Collector):
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it reads
         self,
+        *,
         counters: Counters,
         latency: LatencyHistogram,
         gauges: Callable[[], Gauges],
         build: BuildInfo,
         log: LogLines,
+        links: LinkFacts,
     ) -> None:
         self._counters = counters
         self._latency = latency
         self._gauges = gauges
         self._build = build
         self._log = log
+        self._links = links
 
     def collect(self) -> Iterator[Metric]:
         yield from self._labelled()
@@ -111,6 +134,8 @@ class _BridgeCollector(Collector):
         gauges = self._gauges()
         yield from _gauge_families(gauges, self._counters)
         yield from fleet_families(gauges.fleet, self._counters)
+        yield from certificate_families(self._links.certificates())
+        yield from kafka_families(self._links.kafka())
         yield InfoMetricFamily(
             "bridge_build",
             "Versions of the bridge and of what it stands on.",

@@ -24,10 +24,11 @@ from bridge.mqtt.events import Connected, Event, Received
 from bridge.observe import health
 from bridge.observe.counters import Outcome
 from bridge.observe.log import EventLog, raised_at
-from bridge.observe.metrics import BuildInfo, Metrics
+from bridge.observe.metrics import BuildInfo, LinkFacts, Metrics
 from bridge.observe.outage_budget import BudgetLow
 from bridge.observe.status import status
 from bridge.runtime import clock
+from bridge.runtime.certificates import CertificateWatch, certificate_files
 from bridge.runtime.clock import LoopClock
 from bridge.runtime.fault_points import reach
 from bridge.runtime.http_endpoints import OpsEndpoints
@@ -100,6 +101,7 @@ class Daemon:
         self._link = parts.link
         self._vitals = parts.vitals
         self._memory = MemoryKeeper(now=clock.monotonic_s())
+        self._certificates = CertificateWatch(certificate_files(config), log)
 
     # ------------------------------------------------------------------ life
 
@@ -140,6 +142,7 @@ class Daemon:
             self._loop.create_task(self._link.run(), name="mqtt"),
             self._loop.create_task(self._watch.run(), name="kafka-watch"),
             self._loop.create_task(self._fleet.state.run(), name="fleet-state"),
+            self._loop.create_task(self._certificates.run(), name="certificates"),
         ]
         if self._registry_source is not None:
             following = self._registry_source.follow()
@@ -449,6 +452,9 @@ class Daemon:
                 librdkafka=confluent_kafka.libversion()[0],
             ),
             log=self._log,
+            links=LinkFacts(
+                certificates=lambda: self._certificates.ends, kafka=self._producer.facts
+            ),
         )
 
 

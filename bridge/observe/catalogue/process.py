@@ -46,6 +46,39 @@ EVENTS: tuple[Event, ...] = (
         "Look at the events of the part that is named.",
     ),
     event(
+        "certificate_expires_soon",
+        Level.WARNING,
+        "link path ends_at days_left",
+        "Our own certificate for a link (mqtt, kafka) ends in `days_left`; told once each with 30,"
+        " 14, 7, 3 days and a day left.",
+        "Renew it under the same `path`; the MQTT broker is given it at the next connection.",
+        repeats_by="link",
+    ),
+    event(
+        "certificate_expired",
+        Level.ERROR,
+        "link path ends_at days_left",
+        "Our own certificate for a link has ended: a connection that stands goes on, the next one"
+        " will be refused.",
+        "Renew it under the same `path` now.",
+        repeats_by="link",
+    ),
+    event(
+        "certificate_unreadable",
+        Level.WARNING,
+        "link path error",
+        "Nobody knows when our own certificate for a link ends, for the file cannot be read.",
+        "Mend the file, or the rights to read it; what connects next needs it too.",
+        repeats_by="link",
+    ),
+    event(
+        "certificate_renewed",
+        Level.INFO,
+        "link path ends_at days_left",
+        "The file holds a certificate that ends later than the one before.",
+        repeats_by="link",
+    ),
+    event(
         "reading_paused",
         Level.WARNING,
         "cause unsettled unsettled_bytes oldest_unsettled_s",
