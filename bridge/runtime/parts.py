@@ -73,13 +73,7 @@ class Parts:
         self._clock = LoopClock(asyncio.get_running_loop())
         self.address = f"{mqtt.host}:{mqtt.port}"
         self.registry = Registry()
-        self.books = Books(
-            Counters(),
-            LatencyHistogram(),
-            ActiveDevices(now_s=clock.monotonic_s()),
-            log,
-            type_of=None if config.registry is None else self.registry.label_of,
-        )
+        self.books = self._make_books(log)
         self.state = state_directory(mqtt.client_id, environment)
         memory = SessionMemory(self.state, client_id=mqtt.client_id, address=self.address, log=log)
         self.session = make_session(config, memory)
@@ -121,6 +115,15 @@ class Parts:
         self.link = MqttLink(mqtt, self.session, link_observer, password=self._mqtt_password)
         self.traffic.reading.reader = self.link
         self.vitals = self._make_vitals()
+
+    def _make_books(self, log: EventLog) -> Books:
+        return Books(
+            Counters(),
+            LatencyHistogram(),
+            ActiveDevices(now_s=clock.monotonic_s()),
+            log,
+            type_of=None if self._config.registry is None else self.registry.label_of,
+        )
 
     def _mqtt_password(self) -> str | None:
         """Read the password anew for each connection, so that a renewed file is used."""
