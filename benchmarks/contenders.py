@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.figures import BASELINE, BRIDGE, FLOOR
 from benchmarks.terms import TOPIC_FILTER, Terms
@@ -18,7 +19,9 @@ _STOP_S: Final = 40.0
 class BridgeContender:
     """`python -m bridge run --config FILE`: the production path, everything on by default."""
 
-    def __init__(self, directory: Path, terms: Terms) -> None:
+    def __init__(
+        self, directory: Path, terms: Terms, sections: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         self._bridge = BridgeProcess(
             directory,
             {
@@ -26,6 +29,8 @@ class BridgeContender:
                 "kafka": {"bootstrap_servers": terms.bootstrap_servers},
                 "route": [{"filter": TOPIC_FILTER, "kafka_topic": terms.kafka_topic}],
                 "dead_letter": {"kafka_topic": terms.dead_letter_topic},
+                "limits": {},  # As shipped; tests have none unless they say so.
+                **(sections or {}),
             },
         )
         self.process: ChildProcess = self._bridge

@@ -14,7 +14,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,7 +82,12 @@ class IncompleteError(RuntimeError):
 # ---------------------------------------------------------------------- one drain
 
 
-def drain(stage: Stage, name: str, round_number: int) -> Drain:
+def drain(
+    stage: Stage,
+    name: str,
+    round_number: int,
+    make: Callable[[str, Path, Terms], Contender] = make_contender,
+) -> Drain:
     """Fill a queue and let one contender empty it.
 
     Raises:
@@ -106,7 +111,7 @@ def drain(stage: Stage, name: str, round_number: int) -> Drain:
             dead_letter_topic=topics[1],
         )
         asyncio.run(fill(mosquitto.port, terms.client_id, stage.messages))
-        contender = make_contender(name, directory, terms)
+        contender = make(name, directory, terms)
         cleanup.callback(contender.process.kill)
         measured = _measure(stage, contender, mosquitto, terms)
         contender.stop()
