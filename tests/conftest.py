@@ -16,6 +16,7 @@ from tests.support.kafka_artefacts import KafkaMissingError
 from tests.support.kafka_choice import ChosenKafka
 from tests.support.kafka_cluster import KafkaCluster, KafkaProcess
 from tests.support.mosquitto import MosquittoProcess, find_mosquitto, mosquitto_version
+from tests.support.promtool import MISSING as PROMTOOL_MISSING, Promtool, find_promtool
 
 _TESTS = Path(__file__).parent
 _INTEGRATION_ROOMS = frozenset({"integration", "faults", "harness"})
@@ -118,6 +119,15 @@ def mosquitto(tmp_path: Path) -> Iterator[MosquittoProcess]:
     broker.start()
     yield broker
     broker.kill()
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Promtool:
+    """Prometheus' own judge of rules and metrics."""
+    program = find_promtool()
+    if program is None:
+        _missing(PROMTOOL_MISSING)
+    return Promtool(program)
 
 
 @pytest.fixture
