@@ -132,7 +132,7 @@ def test_every_service_that_stays_has_a_health_check(compose: dict[str, Any]) ->
         name: service for name, service in compose["services"].items() if "restart" in service
     }
 
-    assert set(staying) == {"mosquitto", "kafka", "bridge"}
+    assert set(staying) == {"mosquitto", "kafka", "bridge", "prometheus", "grafana"}
     assert [name for name, service in staying.items() if "healthcheck" not in service] == ["bridge"]
     assert "/health/live" in _read("Dockerfile")
 
