@@ -8,7 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from tests.support.kafka_client import KafkaClient
 
@@ -31,9 +31,13 @@ class LatencyProbe:
 
     def __enter__(self) -> Self:
         """Begin."""
-        self._consumer.assign(
-            [TopicPartition(self._topic, number, OFFSET_END) for number in range(self._partitions)]
-        )
+        # By number: "the end" is asked for only later, and what came meanwhile would be left out.
+        places = [TopicPartition(self._topic, number) for number in range(self._partitions)]
+        for place in places:
+            ends = self._consumer.get_watermark_offsets(place, timeout=_END_S)
+            assert ends is not None, f"{place}: no end"
+            place.offset = ends[1]
+        self._consumer.assign(places)
         self._thread.start()
         return self
 

@@ -2,10 +2,10 @@
 
 Theory of operation. Each proxy has a thread with an event loop of its own. Every connection is a
 link: the client's side, and a twin to the server. Bytes of one direction keep their order; each
-piece has an instant before which it does not leave (`delay_s`, `bytes_per_s...`), and reading pauses
-while too much waits. Swallowed bytes are gone for good and the sockets stay open, as behind a
-router that forgot the connection; a link with such a hole is reset when the proxy is healed, since
-its stream can never be whole again.
+piece has an instant before which it does not leave (`delay_s`, and the limits in bytes a second),
+and reading pauses while too much waits. Swallowed bytes are gone for good and the sockets stay
+open, as behind a router that forgot the connection; a link with such a hole is reset when the proxy
+is healed, since its stream can never be whole again.
 """
 
 import asyncio
