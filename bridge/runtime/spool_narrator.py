@@ -102,7 +102,10 @@ class SpoolNarrator:
     def _cause_of(self, kafka_topic: str, facts: SpoolFacts) -> str:
         if not self._spooling.is_permitted:
             return "start"
-        return "silent" if kafka_topic in facts.silent_topics else "stuck"
+        if kafka_topic in facts.silent_topics:
+            return "silent"
+        is_shed = self._spooling.is_shedding and kafka_topic not in facts.stuck_topics
+        return "shed" if is_shed else "stuck"
 
     def _tell_obstacle(self, facts: SpoolFacts, now: float, outage_budget_s: float | None) -> None:
         obstacle = facts.obstacle

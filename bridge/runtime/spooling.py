@@ -29,6 +29,9 @@ FOUND_MAX: Final = 100_000_000
 PRESSED_AFTER_S: Final = 0.5
 """What is stuck for so long goes to disk early where all the rest would wait behind it: a window of
 2,000 is full after a second at 2,000 messages a second."""
+SLOW_FACTOR: Final = 3.0
+"""But not before it is so much older than what Kafka confirms: where all is slow, nothing is stuck,
+and what is important would be on the disk as well."""
 
 
 class Spooling:
@@ -54,6 +57,8 @@ class Spooling:
         self.carrier: Carrier | None = None
         self.is_blind = False
         """Nobody knows yet what Kafka has: everything takes the detour."""
+        self._lag_until_s = 0.0
+        """Until when it counts how long Kafka took for what it confirmed: twice as long as that."""
         self.spooled = 0
         """QoS 1 messages that are acknowledged, on disk and not yet in Kafka."""
         self.owed_receipts = 0
@@ -92,7 +97,7 @@ class Spooling:
     @property
     def is_quiet(self) -> bool:
         """True while nothing takes the detour."""
-        return self.machine.is_quiet and not self.is_blind and not self._is_shedding
+        return self.machine.is_quiet and not self.is_blind and not self.is_shedding
 
     def restore(self, rows: Iterable[Scanned], live_bytes: int) -> None:
         """Take over the rows of an earlier process; they rest until `permit`."""
@@ -143,7 +148,8 @@ class Spooling:
         self.machine.permit_drain(is_permitted=self.is_permitted)
 
     @property
-    def _is_shedding(self) -> bool:
+    def is_shedding(self) -> bool:
+        """True while the less important goes over the disk for the sake of the rest."""
         return self.is_on and self.shedder is not None and self.shedder.is_shedding
 
     # ------------------------------------------------------------------ records in
@@ -157,13 +163,11 @@ class Spooling:
         direct: list[Record] = []
         direct_receipts: list[Settleable | None] = []
         followers: dict[str, list[Entry]] = {}
-        shedder = self.shedder if self._is_shedding else None
+        shedder = self.shedder if self.is_shedding else None
         for record, receipt in zip(records, receipts, strict=True):
-            if (
-                self.is_blind
-                or self.machine.follows(record.kafka_topic, record.key)
-                or (shedder is not None and shedder.takes(record))
-            ):
+            # Asked first, so that all that is shed is counted, and not its first record alone.
+            is_shed = shedder is not None and shedder.takes(record)
+            if is_shed or self.is_blind or self.machine.follows(record.kafka_topic, record.key):
                 follower = self._follower_of(record, receipt)
                 followers.setdefault(record.kafka_topic, []).append(follower)
             else:
@@ -259,12 +263,24 @@ class Spooling:
 
     # ------------------------------------------------------------------ reports in
 
-    def alive(self, kafka_topics: Collection[str], now: float) -> None:
-        """Note that Kafka confirmed something of these topics."""
+    def alive(self, kafka_topics: Collection[str], now: float, owed_since_s: float) -> None:
+        """Note that Kafka confirmed something of these topics, and since when it was owed."""
         self.machine.alive(kafka_topics, now)
+        self._note_lag(owed_since_s, now)
+
+    def _note_lag(self, owed_since_s: float, now: float) -> None:
+        # Forgotten by and by: one fast partition says nothing of the others. And bounded, since
+        # what was stuck and comes back is no measure of what Kafka takes now.
+        lag_s = min(now - owed_since_s, self._after_s)
+        self._lag_until_s = max(self._lag_until_s, now + 2 * lag_s)
+
+    def _pressed_after_s(self, now: float) -> float:
+        patience_s = SLOW_FACTOR * (self._lag_until_s - now) / 2
+        return min(max(PRESSED_AFTER_S, patience_s), self._after_s)
 
     def confirmed(self, shipments: Sequence[Shipment], now: float) -> list[bool]:
         """Take what Kafka confirmed of the detour; tell for each whether it is a QoS 1 message."""
+        self._note_lag(shipments[0].owed_since_s, now)
         entries = [cast("Entry", each.entry) for each in shipments]
         are_promised = [is_promised(each.identity) for each in entries]
         for entry, is_counted in zip(entries, are_promised, strict=True):
@@ -282,7 +298,7 @@ class Spooling:
         `is_pressed` says that others wait behind what is stuck, since PUBACKs keep their order.
         """
         if self.is_on and not self._is_finishing:
-            after_s = min(PRESSED_AFTER_S, self._after_s) if is_pressed else self._after_s
+            after_s = self._pressed_after_s(now) if is_pressed else self._after_s
             for kafka_topic in self._outbox.topics_owing_since(now - after_s):
                 self._divert_direct(kafka_topic, now, (), after_s)
         machine = self.machine

@@ -112,7 +112,7 @@ class Outage:
     @property
     def pending(self) -> int:
         """Count what is on its way into the spool."""
-        return sum(t.pending_count + t.writing + t.letters for t in self._topics.values())
+        return sum(each.on_its_way for each in self._topics.values())
 
     @property
     def removals_due(self) -> int:
@@ -134,11 +134,12 @@ class Outage:
     @property
     def rows_by_topic(self) -> dict[str, int]:
         """Count what is in the spool or on its way, by topic; with none a topic is not listed."""
-        return {
-            each.name: rows
-            for each in self._topics.values()
-            if (rows := each.rows + each.pending_count + each.writing + each.letters)
-        }
+        return {each.name: each.count for each in self._topics.values() if each.count}
+
+    @property
+    def rows_able_to_leave(self) -> dict[str, int]:
+        """Count the rows that only wait for their turn, by topic."""
+        return {each.name: each.able_to_leave for each in self._topics.values()}
 
     @property
     def oldest_pending(self) -> list[object]:

@@ -4,7 +4,8 @@ Theory of operation. The load is how much of the room between the MQTT broker an
 to a first mark everything goes direct; above it what is of low importance goes to the spool, above
 a second mark what is of medium importance too, and what is of high importance never does. A mark
 counts when the load has stood above it for `RISE_S`: a burst that Kafka takes is no load. Back down
-it goes a level at a time, once the load was `MARGIN` below the mark for `FALL_S`.
+it goes a level at a time, once the load was `MARGIN` below the mark for `FALL_S`, and what was shed
+has left the disk but for what passes by there: shedding is over once Kafka has caught up.
 
 Rows leave while the load is below `DRAIN_BELOW` and only up to there, so that what comes back never
 stands long before what is more important. Since a device follows its own rows, whoever was shed
@@ -18,7 +19,7 @@ from collections.abc import Collection
 from typing import Final
 
 RISE_S: Final = 0.2
-FALL_S: Final = 1.0
+FALL_S: Final = 2.0
 MARGIN: Final = 0.2
 DRAIN_BELOW: Final = 0.25
 
@@ -72,13 +73,21 @@ class Shedding:
         """Tell which share of the room rows may take now."""
         return max(0.0, DRAIN_BELOW - self.load)
 
-    def look(self, load: float, now: float) -> bool:
-        """Take the load of now; tell whether the level changed."""
+    @property
+    def next_back(self) -> Importance | None:
+        """Name the class that goes direct again next."""
+        return self._marks[self._level - 1][1] if self._level else None
+
+    def look(self, load: float, now: float, *, is_behind: bool = False) -> bool:
+        """Take the load of now; tell whether the level changed.
+
+        `is_behind` says that the disk holds more of `next_back` than passes by there.
+        """
         self.load = load
         before = self._level
         self._rise(load, now)
         if self._level == before:
-            self._fall(load, now)
+            self._fall(load, now, is_behind=is_behind)
         if self._level == before:
             return False
         self._below_since = None
@@ -96,8 +105,8 @@ class Shedding:
             elif now - since >= RISE_S:
                 self._level = max(self._level, number + 1)
 
-    def _fall(self, load: float, now: float) -> None:
-        if not self._level or load >= self._marks[self._level - 1][0] - MARGIN:
+    def _fall(self, load: float, now: float, *, is_behind: bool) -> None:
+        if not self._level or is_behind or load >= self._marks[self._level - 1][0] - MARGIN:
             self._below_since = None
         elif self._below_since is None:
             self._below_since = now

@@ -79,6 +79,11 @@ class Topic(msgspec.Struct, eq=False):
     """Pending replacements: they are written first, and nothing is handed back before them."""
 
     @property
+    def count(self) -> int:
+        """Count what is in the spool or on its way."""
+        return self.rows + self.on_its_way
+
+    @property
     def is_crowded(self) -> bool:
         """True when so much is stuck that nothing more may be put in hand."""
         bounds = self.bounds
@@ -159,6 +164,16 @@ class Topic(msgspec.Struct, eq=False):
     def resting(self) -> int:
         """Count the rows that nobody has in hand."""
         return self.rows - len(self.known)
+
+    @property
+    def able_to_leave(self) -> int:
+        """Count them where nothing is in their way but what goes before them."""
+        return 0 if self.is_silent or self.stuck or self.closed else self.resting
+
+    @property
+    def on_its_way(self) -> int:
+        """Count what is to become a row."""
+        return self.pending_count + self.writing + self.letters
 
     def settle_pass(self) -> None:
         """Forget where the pass stood once no row rests: nothing is left that it could skip."""

@@ -42,7 +42,8 @@ EVENTS: tuple[Event, ...] = (
         "kafka_topic records cause error",
         "Records of this topic now go to disk and are acknowledged from there. `cause`: silent (the"
         " topic confirmed nothing for `spool.after_s`), stuck (some partitions, the rest goes"
-        " direct) or start (it is not known yet what Kafka has).",
+        " direct), shed (Kafka is slow, and other records go first) or start (it is not known yet"
+        " what Kafka has).",
         "Find out why Kafka takes nothing; the spool drains by itself once it does.",
         repeats_by="kafka_topic",
     ),
