@@ -53,6 +53,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     index: int
     """Its place in the batch, from 0."""
     retain: bool = False
+    head: bytes = b""
+    """What stands beside the readings, JSON: without it a replay could not make the same record."""
     user_properties: ClassVar[list[tuple[str, str]]] = []
     """Those of the batch are read once, for all of its readings."""
 

@@ -47,6 +47,7 @@ class _Layout1(msgspec.Struct, frozen=True, array_like=True, gc=False):
     batch_id: str | int | None = None
     """Of a reading that came in a batch; then the payload is that of the reading."""
     reading_index: int = 0
+    batch_head: bytes = b""
 
 
 def identity_of(dedup_key: bytes, *, is_promised: bool) -> bytes:
@@ -91,6 +92,7 @@ def to_row(record: Record) -> bytes:
         letter is not None and letter.is_copy,
         None if reading is None else reading.batch_id,
         0 if reading is None else reading.index,
+        b"" if reading is None else reading.head,
     )
     body = _ENCODER.encode(layout)
     return _HEAD.pack(VERSION, crc32(body)) + body
@@ -111,14 +113,19 @@ def from_row(row: bytes, *, dedup_key: bytes, monotonic_s: float) -> Record:
     origin: Origin = Kept(layout.mqtt_topic, payload, layout.content_type)
     if layout.batch_id is not None:
         origin = Reading(
-            layout.mqtt_topic, payload, layout.content_type, layout.batch_id, layout.reading_index
+            layout.mqtt_topic,
+            payload,
+            layout.content_type,
+            layout.batch_id,
+            layout.reading_index,
+            head=layout.batch_head,
         )
     return Record(
         layout.kafka_topic,
         layout.key,
         layout.value,
         layout.headers,
-        Instant(layout.received_us, monotonic_s, _rfc3339(layout.received_us)),
+        Instant(layout.received_us, monotonic_s, rfc3339(layout.received_us)),
         origin,
         None if letter is None else DeadLetter(*letter, layout.is_copy),
         layout.is_flagged,
@@ -138,7 +145,8 @@ def _body_of(row: bytes) -> memoryview:
     return body
 
 
-def _rfc3339(unix_us: int) -> str:
+def rfc3339(unix_us: int) -> str:
+    """Write an instant of the years 1 to 9999 as records have it: UTC, microseconds, `Z`."""
     seconds, microseconds = divmod(unix_us, 1_000_000)
     return f"{_whole_second(seconds)}.{microseconds:06d}Z"
 

@@ -5,6 +5,7 @@ registry must say that this device is assigned to that gateway. Else whoever may
 device id could speak for all.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from bridge.fleet.registry import Registry
 from bridge.kafka.record import Reading
 from bridge.mqtt.packets import Publish
-from bridge.pipeline.decode import split
+from bridge.pipeline.decode import decode_reading, split
 from bridge.pipeline.formats.batches import READINGS, Parts
 from bridge.pipeline.identity import DEVICE_ID_RULE, Address, is_device_id
 from bridge.pipeline.verdict import Layer, Reason, Rejected
@@ -56,27 +57,67 @@ def open_batch(packet: Publish, address: Address, registry: Registry | None) -> 
             " and each of their records would carry it"
         )
     batch_id, is_own = head["batch_id"], "device_id" in head
+    written = msgspec.json.encode(head)
     pieces = []
     for index, payload in enumerate(parts.payloads):
         reading = Reading(
-            packet.topic, payload, packet.content_type, batch_id, index, packet.retain
+            packet.topic, payload, packet.content_type, batch_id, index, packet.retain, written
         )
         message = parts.decode(payload)
-        sender: Address | Rejected = address
-        if type(message) is dict:
-            sender = _sender_of(message, address, registry, is_own=is_own)
-        elif type(message) is not Rejected:
-            sender = _mismatch(f"reading is {quote(message)}, expected an object")
-        if isinstance(sender, Rejected):
-            pieces.append(Piece(reading, address, sender))
-            continue
-        if type(message) is dict:
-            message = shared | message
-            message["device_id"] = sender.device_id
-            message["batch_id"] = batch_id
-            message["batch_index"] = index
-        pieces.append(Piece(reading, sender, message))
+        pieces.append(_piece(reading, message, address, registry, shared, is_own=is_own))
     return pieces
+
+
+def reopen_reading(  # noqa: PLR0913 - what is known of one reading
+    packet: Publish,
+    address: Address,
+    registry: Registry | None,
+    *,
+    head: Mapping[str, Any],
+    written: bytes,
+    index: int,
+) -> Piece:
+    """Give the Piece of one reading whose batch was taken apart before: a replay has it alone.
+
+    `head` is what stood beside the readings, and `written` the same as its letter has it.
+    """
+    reading = Reading(
+        packet.topic,
+        packet.payload,
+        packet.content_type,
+        head["batch_id"],
+        index,
+        packet.retain,
+        written,
+    )
+    message = decode_reading(packet.payload, packet.content_type, address)
+    shared = {name: value for name, value in head.items() if name not in _OWN}
+    return _piece(reading, message, address, registry, shared, is_own="device_id" in head)
+
+
+def _piece(  # noqa: PLR0913 - what is known of one reading
+    reading: Reading,
+    message: Any,  # noqa: ANN401 - as decoded, or Rejected
+    address: Address,
+    registry: Registry | None,
+    shared: Mapping[str, Any],
+    *,
+    is_own: bool,
+) -> Piece:
+    """Find the sender of a reading, and make of it what a message of its own would be."""
+    sender: Address | Rejected = address
+    if type(message) is dict:
+        sender = _sender_of(message, address, registry, is_own=is_own)
+    elif type(message) is not Rejected:
+        sender = _mismatch(f"reading is {quote(message)}, expected an object")
+    if isinstance(sender, Rejected):
+        return Piece(reading, address, sender)
+    if type(message) is dict:
+        message = {**shared, **message}
+        message["device_id"] = sender.device_id
+        message["batch_id"] = reading.batch_id
+        message["batch_index"] = reading.index
+    return Piece(reading, sender, message)
 
 
 def _judge_head(parts: Parts, address: Address) -> Rejected | None:

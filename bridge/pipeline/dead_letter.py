@@ -230,6 +230,7 @@ def _batch_headers(reading: Reading) -> Headers:
     return [
         ("dlq.batch-id", cut(str(reading.batch_id), _BATCH_ID_BYTES_MAX)),
         ("dlq.reading-index", str(reading.index).encode()),
+        *((("dlq.batch-head", reading.head),) if reading.head else ()),
     ]
 
 

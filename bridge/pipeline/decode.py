@@ -10,7 +10,7 @@ import msgspec
 from bridge.config.descriptor_sets import read_descriptor_sets
 from bridge.config.protobuf_rules import MISSING_PACKAGE
 from bridge.config.sections import BinaryLayout, BridgeConfig, Route
-from bridge.pipeline.formats.batches import SPLITTERS
+from bridge.pipeline.formats.batches import READING_DECODERS, SPLITTERS
 from bridge.pipeline.formats.binary import BinaryDecoder
 from bridge.pipeline.formats.cbor import decode_cbor
 from bridge.pipeline.formats.json_text import decode_json
@@ -85,10 +85,23 @@ def split(payload: bytes, content_type: str | None, address: Address) -> Any:  #
     if type(format_name) is Rejected:
         return format_name
     splitter = SPLITTERS.get(format_name)
-    if splitter is None:
-        detail = f"a batch is JSON, MessagePack or CBOR, not {format_name}"
-        return _reject(Reason.UNSUPPORTED_FORMAT, detail)
-    return splitter(payload)
+    return _refuse_batch(format_name) if splitter is None else splitter(payload)
+
+
+def decode_reading(payload: bytes, content_type: str | None, address: Address) -> Any:  # noqa: ANN401
+    """Decode one reading that was cut out of a batch of this Content Type, or reject it."""
+    route = address.route
+    assert route is not None, "a reading without a route came to be decoded"
+    format_name = _choose(payload, content_type, route)
+    if type(format_name) is Rejected:
+        return format_name
+    decoder = READING_DECODERS.get(format_name)
+    return _refuse_batch(format_name) if decoder is None else decoder(payload)
+
+
+def _refuse_batch(format_name: str) -> Rejected:
+    detail = f"a batch is JSON, MessagePack or CBOR, not {format_name}"
+    return _reject(Reason.UNSUPPORTED_FORMAT, detail)
 
 
 def too_large(payload: bytes, route: Route) -> Rejected:

@@ -12,7 +12,7 @@ from bridge.fleet.registry import Registry
 from bridge.kafka.record import Instant, Reading, Record
 from bridge.mqtt.packets import Inbound, PoisonPublish, Publish
 from bridge.pipeline.allowance import Allowance
-from bridge.pipeline.batch import Piece, open_batch
+from bridge.pipeline.batch import Piece, open_batch, reopen_reading
 from bridge.pipeline.dead_letter import DeadLetters
 from bridge.pipeline.decode import decode, too_large
 from bridge.pipeline.enrich import (
@@ -198,6 +198,28 @@ class Flow:
             rejected = Rejected(Reason.INTERNAL_ERROR, _PROTOCOL, _describe(error))
             return self._reject(packet, rejected, address, properties, received)
         return self._carry_message(message, packet, address, properties, received)
+
+    def carry_reading(
+        self,
+        packet: Publish,
+        received: Instant,
+        *,
+        head: Mapping[str, Any],
+        written: bytes,
+        index: int,
+    ) -> tuple[Verdict, Single]:
+        """Carry one reading whose batch was taken apart before, and which came back alone."""
+        address = self._addresses[packet.topic]
+        properties = read_properties(packet.user_properties, address.route)
+        try:
+            piece = reopen_reading(
+                packet, address, self._registry, head=head, written=written, index=index
+            )
+        except Exception as error:  # noqa: BLE001 - the class docstring says why
+            rejected = Rejected(Reason.INTERNAL_ERROR, _PROTOCOL, _describe(error))
+            return self._reject(packet, rejected, address, properties, received)
+        message, reading, sender = piece.message, piece.reading, piece.address
+        return self._carry_message(message, reading, sender, properties, received, is_limited=False)
 
     def _carry_message(  # noqa: PLR0911, PLR0913 - what the flow knows; each way it may end
         self,

@@ -31,7 +31,15 @@ def records(draw: st.DrawFn) -> Record:
         draw(
             st.one_of(
                 st.builds(Kept, texts, st.just(payload), st.none() | texts),
-                st.builds(Reading, texts, st.just(payload), st.none() | texts, ids, numbers),
+                st.builds(
+                    Reading,
+                    texts,
+                    st.just(payload),
+                    st.none() | texts,
+                    ids,
+                    numbers,
+                    head=payloads,
+                ),
             )
         ),
         draw(st.none() | letters),

@@ -136,6 +136,7 @@ def test_a_bad_reading_is_a_dead_letter_of_its_bytes_alone(bad: bytes, reason: s
     assert bad == letter.value == letter.origin.payload
     found = headers(letter)
     assert ("7", "1") == (found["dlq.batch-id"], found["dlq.reading-index"])
+    assert '{"device_id":"dev-0001","batch_id":7}' == found["dlq.batch-head"]
     assert (TOPIC, b"dev-0001") == (found["dlq.mqtt-topic"], letter.key)
 
 

@@ -87,3 +87,9 @@ SPLITTERS: Final[dict[str, Decode]] = {
     "cbor": split_cbor,
 }
 """By the name of the format; the others hold no batches."""
+READING_DECODERS: Final[dict[str, Decode]] = {
+    "json": decode_json,
+    "msgpack": decode_msgpack,
+    "cbor": decode_cbor,
+}
+"""For one reading that was cut out before."""
