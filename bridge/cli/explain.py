@@ -4,54 +4,33 @@ import argparse
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from bridge.cli.arguments import add_config, load_from, print_warnings
-from bridge.config.sections import BridgeConfig, ValidationSection
+from bridge.cli.telling import Known, row, tell_one
+from bridge.config.sections import BridgeConfig
 from bridge.errors import ExitCode, UsageError
 from bridge.fleet.registry import Registry
-from bridge.kafka.record import Instant, Record
+from bridge.kafka.record import Instant
 from bridge.mqtt.packets import Inbound, PoisonPublish
 from bridge.pipeline.decode import decoding_of
 from bridge.pipeline.flow import Flow, Stages
-from bridge.pipeline.judge import Judge
-from bridge.pipeline.verdict import (
-    Duplicate,
-    Layer,
-    Passed,
-    Readings,
-    Rejected,
-    Single,
-    Telemetry,
-    Verdict,
-)
+from bridge.pipeline.verdict import Readings
 from bridge.pipeline.wording import escape, quote
 from bridge.runtime.clock import instant
 from bridge.runtime.registry_disk import read_registry_file
 
-_LAYERS = (Layer.PROTOCOL, Layer.SCHEMA)
-_JUDGED_LAYERS = (Layer.SEMANTIC, Layer.BUSINESS)
 _HEAD_BYTES = 65_536
 _MQTT_PAYLOAD_BYTES_MAX = 268_435_455
 """What the Remaining Length of MQTT can say: more cannot be a message [MQTT-1.5.5]."""
-_SHOWN_CHARACTERS_MAX = 16_384
-_LABEL = 13
 
 DESCRIPTION = """\
 Show what would happen to one message: the verdict of each layer, the Kafka topic, the key, the
 headers and the value of the record. Nothing is sent. The payload is that of FILE, or of standard
 input. A message that would be rejected is explained too, so the exit code is 0 for it.
 """
-
-
-class _Registry(msgspec.Struct, frozen=True):
-    """What is known of the devices, or why nothing is."""
-
-    registry: Registry | None = None
-    why_not: str = ""
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -109,9 +88,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def explain(
-    message: _Message, config: BridgeConfig, received: Instant, known: _Registry
-) -> list[str]:
+def explain(message: _Message, config: BridgeConfig, received: Instant, known: Known) -> list[str]:
     """Give the lines that `explain` prints."""
     flow = Flow(
         stages=Stages(decode=decoding_of(config).decode),
@@ -123,105 +100,27 @@ def explain(
     )
     verdict, outcome = flow.carry(_as_packet(message, config), received)
     lines = [
-        _row("MQTT topic", escape(message.topic)),
-        _row("payload", f"{len(message.payload)} bytes"),
+        row("MQTT topic", escape(message.topic)),
+        row("payload", f"{len(message.payload)} bytes"),
     ]
     if not isinstance(outcome, Readings):
-        return [*lines, "", *_tell_one(verdict, outcome, config.validation, known)]
+        return [*lines, "", *tell_one(verdict, outcome, config.validation, known)]
     for index, each in enumerate(zip(outcome.verdicts, outcome.outcomes, strict=True)):
-        lines += ["", _row("reading", str(index)), *_tell_one(*each, config.validation, known)]
+        lines += ["", row("reading", str(index)), *tell_one(*each, config.validation, known)]
     return lines
 
 
-def _tell_one(
-    verdict: Verdict | Passed, outcome: Single, validation: ValidationSection, known: _Registry
-) -> Iterator[str]:
-    """Explain one message, or one reading of a batch."""
-    if isinstance(verdict, Passed):
-        yield _row("layers", "none: the route is opaque")
-    else:
-        yield from _tell_layers(verdict)
-        yield from _tell_judgement(verdict, validation, known)
-    yield ""
-    if isinstance(outcome, Record):
-        yield from _tell_record(outcome)
-        return
-    assert isinstance(outcome, Duplicate), "a flow without a policy dropped or copied"
-    yield _row("outcome", "duplicate of another reading of this batch")
-
-
-def _tell_layers(verdict: Verdict) -> Iterator[str]:
-    """Give one line a layer; behind the one that rejected, none was asked."""
-    is_reached = True
-    for layer in _LAYERS:
-        if not is_reached:
-            yield _row(layer, "not reached")
-        elif isinstance(verdict, Rejected) and verdict.layer is layer:
-            yield _row(layer, f"rejected: {verdict.reason}: {escape(verdict.detail)}")
-            is_reached = False
-        elif isinstance(verdict, Telemetry) and layer is Layer.SCHEMA:
-            drift = verdict.message["time_drift_seconds"]
-            yield _row(layer, f"ok, timestamp {verdict.timestamp}, server minus device {drift} s")
-        else:
-            yield _row(layer, "ok")
-    if isinstance(verdict, Telemetry) and verdict.warnings:
-        yield _row("flagged", ", ".join(verdict.warnings))
-
-
-def _tell_judgement(
-    verdict: Verdict, validation: ValidationSection, known: _Registry
-) -> Iterator[str]:
-    """Give a line for each flag of layers 3 and 4, which accept the message all the same."""
-    if not isinstance(verdict, Telemetry):
-        yield from (_row(layer, "not reached") for layer in _JUDGED_LAYERS)
-        return
-    device_id = verdict.message["device_id"]
-    entry = known.registry.look_up(device_id) if known.registry is not None else None
-    flags = Judge(validation).judge(verdict.message, device_id, entry)
-    for layer in _JUDGED_LAYERS:
-        found = [flag for flag in flags if flag.layer is layer]
-        if layer is Layer.BUSINESS and entry is None:
-            yield _row(layer, known.why_not)
-        elif not found:
-            yield _row(layer, "ok")
-        for flag in found:
-            yield _row(layer, f"flagged: {flag.reason}: {flag.detail}")
-
-
-def _tell_record(record: Record) -> Iterator[str]:
-    outcome = "dead letter" if record.dead_letter else "telemetry record"
-    yield _row("outcome", outcome)
-    yield _row("Kafka topic", record.kafka_topic)
-    yield _row("key", _show(record.key) or "(empty)")
-    yield _row("headers", str(len(record.headers)))
-    for name, value in record.headers:
-        yield f"  {escape(name)}: {_show(value)}"
-    yield _row("value", f"{len(record.value)} bytes")
-    if record.value:
-        yield f"  {_show(record.value)}"
-
-
-def _row(label: str, text: str) -> str:
-    return f"{label:<{_LABEL}}{text}"
-
-
-def _show(sent: bytes) -> str:
-    """Write bytes so that they cannot move the cursor of whoever reads them."""
-    head = sent[: _SHOWN_CHARACTERS_MAX * 4]  # Enough, since a character has 4 bytes at most.
-    return escape(head.decode("utf-8", "backslashreplace"), _SHOWN_CHARACTERS_MAX)
-
-
-def _read_registry(config: BridgeConfig) -> _Registry:
+def _read_registry(config: BridgeConfig) -> Known:
     """Read the registry where it is a file; nothing is asked of Kafka here."""
     section = config.registry
     if section is None:
-        return _Registry(why_not="off: the configuration has no [registry]")
+        return Known(why_not="off: the configuration has no [registry]")
     if section.file is None:
         topic = section.kafka_topic or ""
-        return _Registry(why_not=f"not judged: the registry is in Kafka topic {quote(topic)}")
+        return Known(why_not=f"not judged: the registry is in Kafka topic {quote(topic)}")
     registry = Registry()
     registry.replace(read_registry_file(Path(section.file)))
-    return _Registry(registry)
+    return Known(registry)
 
 
 def _as_packet(message: _Message, config: BridgeConfig) -> Inbound:
