@@ -25,6 +25,7 @@ _VERSIONS_KEPT_MAX: Final = 1_024
 """Firmware versions whose recall is remembered: a fleet has few, and devices make them up."""
 
 Bounds: TypeAlias = tuple[float, float]
+_UNKNOWN: Final = object()
 NO_FLAGS: Final[tuple[Flag, ...]] = ()
 _NOTHING: Final[Mapping[str, Any]] = {}
 _KILOMETRE_M: Final = 1_000
@@ -62,7 +63,7 @@ class Judge:
         flags: Sequence[Flag] = NO_FLAGS
         if not (_are_within(message["metrics"], ranges) and _are_within(metadata, ranges)):
             flags = self._judge_ranges(message, entry, ranges)
-        if entry is None:
+        if entry is None or self._is_expected(metadata, entry):
             return flags
         about_device = self._judge_device(metadata, device_id, entry)
         return [*flags, *about_device] if about_device else flags
@@ -113,6 +114,17 @@ class Judge:
         return "validation.ranges"
 
     # ------------------------------------------------------------------ layer 4
+
+    def _is_expected(self, metadata: Mapping[str, Any], entry: DeviceEntry) -> bool:
+        """Tell whether all is surely well; what is not sure is looked at more closely."""
+        if entry is UNREGISTERED or not entry.enabled:
+            return False
+        location = entry.location
+        if location is not None and metadata.get("location") != location:
+            return False
+        sent = metadata.get("firmware_version") if self._recalls else None
+        # The recall of nearly every version is known by now; what is no text is not in there.
+        return sent is None or (type(sent) is str and self._recall_of.get(sent, _UNKNOWN) is None)
 
     def _judge_device(
         self, metadata: Mapping[str, Any], device_id: str, entry: DeviceEntry
