@@ -28,6 +28,7 @@ def check(config: BridgeConfig) -> Iterator[Problem]:
     """Yield everything that is wrong or doubtful in the configuration itself."""
     yield from _check_mqtt(config.mqtt)
     yield from _check_canary(config.mqtt)
+    yield from _check_share_group(config)
     yield from _check_secrets(config)
     yield from _check_routes(config)
     yield from _check_route_pairs(config.route)
@@ -150,6 +151,35 @@ def _check_canary(mqtt: MqttSection) -> Iterator[Problem]:
             ("mqtt", "canary_device_id"),
             f"{quoted(mqtt.canary_device_id)} is no device id because of {quoted(strange[0])};"
             " it is written with A-Z a-z 0-9 _ -",
+        )
+
+
+def _check_share_group(config: BridgeConfig) -> Iterator[Problem]:
+    group = config.mqtt.share_group
+    if not group:
+        return
+    path: KeyPath = ("mqtt", "share_group")
+    strange = next((each for each in group if each in "/+#" or not each.isprintable()), None)
+    if strange is not None:
+        yield Problem(
+            path,
+            f"{quoted(group)} holds {quoted(strange)}, which MQTT allows in no share name;"
+            " choose another name",
+        )
+    if config.mqtt.canary_device_id:
+        yield Problem(
+            ("mqtt", "canary_device_id"),
+            "a canary may be dealt to another member of mqtt.share_group, so its absence proves"
+            " nothing; remove one of the two",
+            also=(path,),
+        )
+    if config.silence.multiplier and config.silence.source == "mqtt":
+        yield Problem(
+            ("silence", "source"),
+            'a member of mqtt.share_group hears only a part, so "mqtt" judges nobody; write "kafka"'
+            " and run `watch`, or silence.multiplier = 0",
+            also=(path,),
+            is_warning=True,
         )
 
 

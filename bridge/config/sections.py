@@ -91,6 +91,10 @@ class MqttSection(Section, frozen=True):
     """How many messages the MQTT broker queues for us, for the outage budget; 0: unknown."""
     broker_queue_bytes: Annotated[int, Meta(ge=0)] = 0
     """The same in bytes; 0: unknown."""
+    share_group: str = ""
+    """Set: each filter becomes `$share/<share_group>/<filter>`, and all bridges of the group, each
+    with its own client id, are dealt a part. Void with it: the order of a device, duplicates that
+    come to another member, limits, and what is dealt to a member that never returns."""
     canary_device_id: Annotated[str, Meta(max_length=64)] = ""
     """Set: a message in its name through each filter, once a minute, proves that reading works."""
     tls: MqttTls | None = None

@@ -39,7 +39,9 @@ class FleetParts:
         on_bug: Callable[[Exception], None],
     ) -> None:
         silence = None
-        if config.silence.multiplier and config.silence.source == "mqtt":
+        # A member of a share group hears only a part of each device.
+        is_heard_whole = config.silence.source == "mqtt" and not config.mqtt.share_group
+        if config.silence.multiplier and is_heard_whole:
             silence = make_silence(config.silence, registry)
         alerts = AlertRecords(producer, config.silence.kafka_topic, counters, log)
         client_id = config.mqtt.client_id

@@ -13,7 +13,8 @@ _RUN_BYTES = 8
 def make_session(config: BridgeConfig, memory: SessionMemory) -> Session:
     """Make the session of this process; whether one should be there already, the memory knows."""
     mqtt = config.mqtt
-    topic_filters = tuple(each.filter for each in config.route)
+    share = f"$share/{mqtt.share_group}/" if mqtt.share_group else ""
+    topic_filters = tuple(share + each.filter for each in config.route)
     canary = None
     if mqtt.canary_device_id:
         memory.now.canary_key = memory.now.canary_key or os.urandom(KEY_BYTES).hex()

@@ -52,6 +52,18 @@ def test_a_kafka_topic_has_a_name_that_kafka_takes(kafka_topic: str, problem: st
     ("text", "problem"),
     [
         pytest.param(
+            "[mqtt]\nshare_group = 'a/b'\n[silence]\nsource = 'kafka'",
+            'line 2: mqtt.share_group: "a/b" holds "/", which MQTT allows in no share name; choose'
+            " another name",
+            id="share name",
+        ),
+        pytest.param(
+            "[mqtt]\nshare_group = 'g'\ncanary_device_id = 'c'\n[silence]\nsource = 'kafka'",
+            "line 3: mqtt.canary_device_id: a canary may be dealt to another member of"
+            " mqtt.share_group, so its absence proves nothing; remove one of the two",
+            id="canary in a share group",
+        ),
+        pytest.param(
             "[shedding]\nlow_above = 0.95",
             "line 2: shedding.low_above: 0.95 is more than shedding.medium_above (0.9), so medium"
             " would be shed before low; lower this one, or raise that",
