@@ -29,6 +29,7 @@ _COMMANDS = {
     "demo": ("demo", "show the whole way on this machine, with nothing configured"),
     "simulate": ("simulate", "publish as a fleet of devices, good and bad"),
     "registry": ("registry", "fill the registry's Kafka topic from a TOML file"),
+    "dlq": ("dlq", "count, show and replay dead letters"),
     "config": ("config_command", "show the configuration, or the schema of its file"),
 }
 

@@ -33,6 +33,8 @@ POINTS: Final = frozenset(
         "spool_committed",  # On the disk thread: after it, before any receipt is settled.
         "delivery_reported",  # Kafka's reports are there, and nothing was made of them yet.
         "puback_flushed",  # PUBACKs were handed to the socket.
+        "replay_written",  # Of `dlq replay`: a transaction is whole, and not committed.
+        "replay_committed",  # Of `dlq replay`: after the commit.
         "loop",  # Once a second, on the event loop.
     }
 )
