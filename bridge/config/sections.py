@@ -342,8 +342,9 @@ class DedupSection(Section, frozen=True):
 class LogSection(Section, frozen=True):
     """What the bridge says on standard output."""
 
-    format: Literal["auto", "console", "json"] = "auto"
-    """`auto` is console on a terminal, else JSON lines."""
+    format: Literal["auto", "console", "json", "journal"] = "auto"
+    """`auto` is console on a terminal, `journal` (fields that `journalctl` finds) where standard
+    output is that of a systemd unit, else JSON lines."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is written."""
 

@@ -26,13 +26,18 @@ Each line is one event: a fact in the past tense with its fields, in UTC, on sta
 terminal it is readable text, else JSON (`log.format`). Every line has `timestamp`, `level` and
 `event`; the fields below come when they are known. No line is written for a good message.
 
+In a systemd unit an event is an entry of the journal instead, with `BRIDGE_EVENT` and each field
+under its name in upper case: `journalctl BRIDGE_DEVICE_ID=dev-7`, `journalctl -u mqtt-kafka-bridge
+BRIDGE_EVENT=message_dead_lettered -o json`. A list is one field for each item. The level is the
+priority (`journalctl -p warning`).
+
 Of repeated events (the same event and the same value of the field marked \\*) the first 10 in 10
 seconds are written. The next one that is written after that carries `suppressed`, how many were
 left out; where none follows, `events_suppressed` carries the count once the 10 seconds are over.
 
 What comes from outside is escaped (`\\x1b`, `\\n`, `\\u202e`), so an event is always one line; a
 field is cut at 1,024 characters, a line at 16 KiB (then with `line_cut`). When nobody reads
-standard output the bridge goes on, counts the lost lines (`bridge_log_lines_lost_total`) and says
+the log the bridge goes on, counts the lost lines (`bridge_log_lines_lost_total`) and says
 so later (`log_lines_lost`).
 """
 

@@ -5,18 +5,24 @@ renderers here its form. Everything is called from the event loop's thread only.
 """
 
 import logging
+import os
 import time
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import IO, Any, TypeAlias
+from pathlib import Path
+from typing import IO, Any, Literal, TypeAlias
 
 import msgspec
 import structlog
 
+from bridge.config.paths import quoted
 from bridge.config.sections import LogSection
+from bridge.errors import ConfigError
+from bridge.observe import journal
 from bridge.observe.catalogue.entry import Level
 from bridge.observe.events import CATALOGUE
+from bridge.observe.journal import JournalLines
 from bridge.observe.lines import Lines, open_lines
 from bridge.observe.repeats import WINDOW_S, RepeatLimiter
 from bridge.observe.text import FIELD_CHARACTERS_MAX, printable
@@ -34,6 +40,11 @@ Renderer: TypeAlias = Callable[[Fields], bytes]
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
 """What readers of JSON lines take as an integer."""
 _LEVELS = tuple(Level)
+_STAMPED = frozenset({"timestamp", "level", "event"})
+_NO_JOURNAL = (
+    'log.format: "journal" needs the socket {}, which is not there; start systemd-journald, or'
+    ' write format = "auto"'
+)
 _JSON = msgspec.json.Encoder()
 _COLOURS = {Level.DEBUG: "2", Level.INFO: "32", Level.WARNING: "33", Level.ERROR: "31"}
 
@@ -140,14 +151,48 @@ class LibraryLog(logging.Handler):
         )
 
 
-def configure(section: LogSection, stream: IO[str] | None) -> EventLog:
-    """Open the log on a stream; None, as `sys.stdout` is when closed at start, loses all lines."""
+def configure(
+    section: LogSection,
+    stream: IO[str] | None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    journal_socket: Path = journal.SOCKET,
+) -> EventLog:
+    """Open the log on a stream; None, as `sys.stdout` is when closed at start, loses all lines.
+
+    Raises:
+        ConfigError: The journal is asked for, and there is none.
+    """
+    level = Level(section.level)
     is_terminal = stream is not None and _is_terminal(stream)
-    is_console = section.format == "console" or (section.format == "auto" and is_terminal)
-    renderer: Renderer = render_json
-    if is_console:
-        renderer = render_console_coloured if is_terminal else render_console
-    return EventLog(level=Level(section.level), lines=open_lines(stream), renderer=renderer)
+    match _choose(section.format, stream, environment, journal_socket, is_terminal=is_terminal):
+        case "journal":
+            if not journal_socket.is_socket():
+                raise ConfigError([_NO_JOURNAL.format(quoted(str(journal_socket)))])
+            lines: Lines = JournalLines(journal_socket)
+            return EventLog(level=level, lines=lines, renderer=render_journal)
+        case "console":
+            renderer = render_console_coloured if is_terminal else render_console
+        case "json":
+            renderer = render_json
+    return EventLog(level=level, lines=open_lines(stream), renderer=renderer)
+
+
+def _choose(
+    wanted: Literal["auto", "console", "json", "journal"],
+    stream: IO[str] | None,
+    environment: Mapping[str, str],
+    journal_socket: Path,
+    *,
+    is_terminal: bool,
+) -> Literal["console", "json", "journal"]:
+    if wanted != "auto":
+        return wanted
+    if is_terminal:
+        return "console"
+    # In a container whose output goes to the journal of the host its socket is not there.
+    is_journal = journal.is_journal(stream, environment) and journal_socket.is_socket()
+    return "journal" if is_journal else "json"
 
 
 def install_library_log(log: EventLog) -> None:
@@ -165,11 +210,15 @@ def raised_at(error: BaseException) -> str:
 
 def render_json(fields: Fields) -> bytes:
     """Write one JSON line."""
-    line = _JSON.encode(_clean_all(fields, FIELD_CHARACTERS_MAX)) + b"\n"
-    if len(line) <= LINE_BYTES_MAX:
-        return line
-    line = _JSON.encode(_shorten(fields)) + b"\n"
-    return line if len(line) <= LINE_BYTES_MAX else _JSON.encode(_bare(fields)) + b"\n"
+    return _fitting(fields, lambda cleaned: _JSON.encode(cleaned) + b"\n")
+
+
+def render_journal(fields: Fields) -> bytes:
+    """Write one entry of the systemd journal."""
+    return _fitting(
+        fields,
+        lambda cleaned: journal.encode(journal.entry_of(cleaned, _sentence(cleaned))),
+    )
 
 
 def render_console(fields: Fields) -> bytes:
@@ -183,18 +232,28 @@ def render_console_coloured(fields: Fields) -> bytes:
 
 
 def _console(fields: Fields, *, colour: str) -> bytes:
-    line = _console_line(_clean_all(fields, FIELD_CHARACTERS_MAX), colour)
+    return _fitting(fields, lambda cleaned: _console_line(cleaned, colour))
+
+
+def _fitting(fields: Fields, write: Callable[[dict[str, Any]], bytes]) -> bytes:
+    """Write the fields so that the line is not too long: as they are, or short, or hardly any."""
+    line = write(_clean_all(fields, FIELD_CHARACTERS_MAX))
     if len(line) > LINE_BYTES_MAX:
-        line = _console_line(_shorten(fields), colour)
-    return line if len(line) <= LINE_BYTES_MAX else _console_line(_bare(fields), colour)
+        line = write(_shorten(fields))
+    return line if len(line) <= LINE_BYTES_MAX else write(_bare(fields))
 
 
 def _console_line(cleaned: dict[str, Any], colour: str) -> bytes:
-    level = f"{cleaned.pop('level'):<7}"
+    level = f"{cleaned['level']:<7}"
     if colour:
         level = f"\x1b[{colour}m{level}\x1b[0m"
-    head = f"{cleaned.pop('timestamp')} {level} {cleaned.pop('event')}"
-    return " ".join([head, *(f"{k}={_quoted(v)}" for k, v in cleaned.items())]).encode() + b"\n"
+    return f"{cleaned['timestamp']} {level} {_sentence(cleaned)}".encode() + b"\n"
+
+
+def _sentence(cleaned: dict[str, Any]) -> str:
+    """Write the event and its own fields for people."""
+    own = (f"{k}={_quoted(v)}" for k, v in cleaned.items() if k not in _STAMPED)
+    return " ".join([cleaned["event"], *own])
 
 
 def _quoted(value: object) -> str:

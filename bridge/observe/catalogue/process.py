@@ -179,8 +179,8 @@ EVENTS: tuple[Event, ...] = (
         "log_lines_lost",
         Level.WARNING,
         "lost",
-        "Standard output was full or closed for a time; so many lines were left out. Forwarding"
-        " went on.",
+        "Standard output, or the journal, was full or closed for a time; so many lines were left"
+        " out. Forwarding went on.",
         "Look at what reads the log.",
     ),
 )
