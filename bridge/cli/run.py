@@ -33,7 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """
     loaded = load_from(arguments)
     armed = fault_points.arm(os.environ)
-    # A lost terminal is no reason to stop, and reloading is not there yet.
+    # A lost terminal is no reason to stop; once it is up, the daemon answers.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = configure(loaded.config.log, sys.__stdout__)
     install_library_log(log)

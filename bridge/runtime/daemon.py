@@ -36,6 +36,7 @@ from bridge.runtime.memory import MemoryKeeper, calm_collector
 from bridge.runtime.native_stderr import NativeStderr
 from bridge.runtime.parts import Parts
 from bridge.runtime.spool_start import open_spool
+from bridge.runtime.systemd import Supervisor
 from bridge.runtime.traffic import POLL_MAX_S
 
 FLUSH_RESERVE_S: Final = 5.0
@@ -101,6 +102,7 @@ class Daemon:
         self._link = parts.link
         self._vitals = parts.vitals
         self._memory = MemoryKeeper(now=clock.monotonic_s())
+        self._supervisor = Supervisor(environment)
         self._certificates = CertificateWatch(certificate_files(config), log)
 
     # ------------------------------------------------------------------ life
@@ -132,6 +134,9 @@ class Daemon:
         self._attendance.look_at_host()
         await ops.start()
         self._log.emit("ops_listening", address=ops.address)
+        # Whatever is away: systemd shall not end, for being slow, what waits or spools.
+        self._supervisor.ready(self._vitals.summary())
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
         # These two use what a stop closes one by one, so they end before it.
         early = [
             self._loop.create_task(self._tick(), name="tick"),
@@ -142,6 +147,7 @@ class Daemon:
             self._loop.create_task(self._link.run(), name="mqtt"),
             self._loop.create_task(self._watch.run(), name="kafka-watch"),
             self._loop.create_task(self._fleet.state.run(), name="fleet-state"),
+            self._loop.create_task(self._supervisor.feed(self._vitals.is_live), name="watchdog"),
             self._loop.create_task(self._certificates.run(), name="certificates"),
         ]
         if self._registry_source is not None:
@@ -165,6 +171,7 @@ class Daemon:
         exit_code = self._tell_stopped()
         if self._disk is not None:
             await self._disk.close()
+        self._supervisor.close()
         return exit_code
 
     async def _open_spool(self) -> None:
@@ -196,6 +203,7 @@ class Daemon:
         )
         self._link.stop_connecting()
         self._vitals.is_stopping = True
+        self._supervisor.stopping(budget_s=drain_timeout_s, status=self._vitals.summary())
         self._traffic.stop_reading()
         self._session.say_offline(now=started_s)
         self._link.flush()
@@ -335,6 +343,14 @@ class Daemon:
             self._cut_short.set()
         self._stop.set()
 
+    def _on_reload_signal(self) -> None:
+        """Answer SIGHUP: the place where a reload will be; what runs goes on as it is."""
+        if self._stop.is_set():
+            return
+        self._supervisor.reloading()
+        self._log.emit("reload_ignored", config_path=self._config_path)
+        self._supervisor.ready(self._vitals.summary())
+
     def _on_exception(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Tell what a library let escape; our own callbacks report to `on_bug` themselves."""
         self._log.emit(
@@ -364,6 +380,7 @@ class Daemon:
             self._spool.tell(self._spool.facts(), now, outage_budget_s=self._vitals.budget_s(now))
             self._memory.tick(now)
             self._tell_readiness()
+            self._supervisor.tick(self._vitals.summary)
 
     def _tell_budget(self, now: float) -> None:
         news = self._vitals.tick(now)

@@ -3,9 +3,13 @@
 A panic of the MQTT codec and some complaints of librdkafka go straight to descriptor 2: past the
 log's escaping and rate limit, and blocking the loop where nobody reads it. While the daemon runs,
 descriptor 2 is a pipe that never blocks; what does not fit is dropped.
+
+A process that dies of a signal (SIGABRT is what systemd's watchdog sends to a blocked loop) reads
+no pipe any more: where each thread stood goes to the real standard error.
 """
 
 import asyncio
+import faulthandler
 import os
 from typing import Final
 
@@ -28,6 +32,7 @@ class NativeStderr:
         os.dup2(write, _STDERR)
         os.close(write)
         self._loop.add_reader(self._read, self._tell)
+        faulthandler.enable(self._saved)
 
     def _tell(self) -> None:
         try:
@@ -42,6 +47,7 @@ class NativeStderr:
         """Give descriptor 2 back, after what still lies in the pipe."""
         self._tell()
         self._loop.remove_reader(self._read)
+        faulthandler.disable()
         os.dup2(self._saved, _STDERR)
         os.close(self._saved)
         os.close(self._read)

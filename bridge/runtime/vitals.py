@@ -19,6 +19,7 @@ from bridge.observe.outage_budget import News, OutageBudget, Seen
 from bridge.observe.shedding_facts import SheddingFacts
 from bridge.observe.spool_facts import SpoolState
 from bridge.observe.status import Flow, StatusInputs
+from bridge.observe.summary import summarise
 from bridge.runtime import clock
 from bridge.runtime.fleet_view import FleetView
 from bridge.runtime.kafka_watch import FRESH_S, KafkaWatch
@@ -176,6 +177,20 @@ class Vitals:
             fleet=self._fleet.facts(),
             shedding=self._shedding(),
             top=self._fleet.tops(),
+        )
+
+    def is_live(self) -> bool:
+        """Tell what `/health/live` would."""
+        return health.live(self.health())[0]
+
+    def summary(self) -> str:
+        """Say in one line how it stands."""
+        return summarise(
+            self.health(),
+            flow=self._flow,
+            in_flight=self._traffic.count_in_flight(),
+            spooled=self._spooling.spooled,
+            lag_s=self.oldest_unsettled_s(clock.monotonic_s()),
         )
 
     def oldest_unsettled_s(self, now: float) -> float:

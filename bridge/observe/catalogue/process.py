@@ -126,6 +126,14 @@ EVENTS: tuple[Event, ...] = (
         "The bridge was asked to stop; a second signal skips the flush.",
     ),
     event(
+        "reload_ignored",
+        Level.WARNING,
+        "config_path",
+        "SIGHUP came, and this version cannot read its configuration anew while it runs; it goes on"
+        " with the one that it has.",
+        "Restart the bridge: nothing is lost.",
+    ),
+    event(
         "bridge_stopping",
         Level.INFO,
         "cause in_flight drain_timeout_s",
