@@ -48,6 +48,8 @@ class LoadShedder:
         self._since_s: float | None = None
         """When it began; None while nothing is shed."""
         self._shed_before = 0
+        self._is_window_kept = True
+        """The MQTT broker never had more open than it may."""
         self.learn()
 
     def learn(self) -> None:
@@ -96,6 +98,8 @@ class LoadShedder:
     def look(self, now: float) -> None:
         """Take the load of now; after each batch, and after each round of reports."""
         rules = self._rules
+        if len(self._session.ledger) > self._session.settings.receive_maximum:
+            self._is_window_kept = False
         if rules.is_on and rules.look(self._load(), now, is_behind=self._is_behind()):
             self._tell(now)
 
@@ -105,8 +109,11 @@ class LoadShedder:
 
         PUBACKs keep their order: what went to the disk stays in the window of the MQTT broker until
         Kafka has what came before it. Not taken into account, a full window would be half a load
-        once half of what comes is shed, and the rest of it would never be.
+        once half of what comes is shed, and the rest of it would never be. Mosquitto (2.0.11) sends
+        more than it may; then what waits for its turn keeps nothing else out.
         """
+        if not self._is_window_kept:
+            return self.room
         in_turn = len(self._session.ledger) - self._outbox.unsettled.records
         return max(1, self.room - max(0, in_turn))
 

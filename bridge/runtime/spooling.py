@@ -27,11 +27,11 @@ FOUND_MAX: Final = 100_000_000
 """What is found in Kafka goes as a whole; how much it is, journal and tail bound: their keys."""
 
 PRESSED_AFTER_S: Final = 0.5
-"""What is stuck for so long goes to disk early where all the rest would wait behind it: a window of
-2,000 is full after a second at 2,000 messages a second."""
-SLOW_FACTOR: Final = 3.0
-"""But not before it is so much older than what Kafka confirms: where all is slow, nothing is stuck,
-and what is important would be on the disk as well."""
+"""What was passed by so much that came later goes to disk early where all the rest would wait
+behind it: a window of 2,000 is full after a second at 2,000 messages a second."""
+SLOW_FACTOR: Final = 2.0
+"""Or by so many times what Kafka takes for what it confirms, where that is more. Partitions are
+sent in turn, so one may be confirmed a turn before another: where all is slow, nothing is stuck."""
 
 
 class Spooling:
@@ -59,6 +59,8 @@ class Spooling:
         """Nobody knows yet what Kafka has: everything takes the detour."""
         self._lag_until_s = 0.0
         """Until when it counts how long Kafka took for what it confirmed: twice as long as that."""
+        self._served_s = 0.0
+        """When the youngest of what Kafka confirmed was handed over."""
         self.spooled = 0
         """QoS 1 messages that are acknowledged, on disk and not yet in Kafka."""
         self.owed_receipts = 0
@@ -263,24 +265,28 @@ class Spooling:
 
     # ------------------------------------------------------------------ reports in
 
-    def alive(self, kafka_topics: Collection[str], now: float, owed_since_s: float) -> None:
-        """Note that Kafka confirmed something of these topics, and since when it was owed."""
+    def alive(
+        self, kafka_topics: Collection[str], confirmed: Sequence[Shipment], now: float
+    ) -> None:
+        """Note that Kafka confirmed these, of these topics, in the order of its reports."""
         self.machine.alive(kafka_topics, now)
-        self._note_lag(owed_since_s, now)
+        self._note_pace(confirmed, now)
 
-    def _note_lag(self, owed_since_s: float, now: float) -> None:
+    def _note_pace(self, confirmed: Sequence[Shipment], now: float) -> None:
         # Forgotten by and by: one fast partition says nothing of the others. And bounded, since
         # what was stuck and comes back is no measure of what Kafka takes now.
-        lag_s = min(now - owed_since_s, self._after_s)
+        lag_s = min(now - confirmed[0].owed_since_s, self._after_s)
         self._lag_until_s = max(self._lag_until_s, now + 2 * lag_s)
+        self._served_s = max(self._served_s, confirmed[-1].owed_since_s)
 
     def _pressed_after_s(self, now: float) -> float:
-        patience_s = SLOW_FACTOR * (self._lag_until_s - now) / 2
-        return min(max(PRESSED_AFTER_S, patience_s), self._after_s)
+        """Tell how old is stuck: not by the clock, but by what came later and is confirmed."""
+        patience_s = max(PRESSED_AFTER_S, SLOW_FACTOR * (self._lag_until_s - now) / 2)
+        return min(now - self._served_s + patience_s, self._after_s)
 
     def confirmed(self, shipments: Sequence[Shipment], now: float) -> list[bool]:
         """Take what Kafka confirmed of the detour; tell for each whether it is a QoS 1 message."""
-        self._note_lag(shipments[0].owed_since_s, now)
+        self._note_pace(shipments, now)
         entries = [cast("Entry", each.entry) for each in shipments]
         are_promised = [is_promised(each.identity) for each in entries]
         for entry, is_counted in zip(entries, are_promised, strict=True):

@@ -345,7 +345,7 @@ class Traffic:
 
     def _settle(self, settlement: Settlement, now: float) -> None:
         if settlement.confirmed:
-            self._spooling.alive(settlement.alive, now, settlement.confirmed[0].owed_since_s)
+            self._spooling.alive(settlement.alive, settlement.confirmed, now)
             self._accounts.confirm(settlement.confirmed, now)
         if settlement.spooled:
             promised = self._spooling.confirmed(settlement.spooled, now)
