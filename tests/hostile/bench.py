@@ -77,21 +77,31 @@ class Bench:
         broker: HostileBroker,
         *,
         kafka: InProcessKafka | None = None,
+        bootstrap: str | None = None,
         routes: Sequence[tuple[str, str]] = (),
+        priorities: Sequence[str] = (),
         shutdown: dict[str, Any] | None = None,
         dedup: dict[str, Any] | None = None,
         spool: dict[str, Any] | None = None,
         **mqtt: object,
     ) -> HostileBridge:
-        """Start a bridge between this broker and Kafka; `routes` are filters and Kafka topics."""
+        """Start a bridge between this broker and Kafka; `routes` are filters and Kafka topics.
+
+        `priorities` are those of the routes; `bootstrap` leads to Kafka in another way.
+        """
         pairs = routes or [("devices/+/telemetry", self.telemetry_topic)]
         config: dict[str, Any] = {
             "mqtt": {"port": broker.port, **mqtt},
             "kafka": {
-                "bootstrap_servers": (kafka or self.kafka).bootstrap,
+                "bootstrap_servers": bootstrap or (kafka or self.kafka).bootstrap,
                 "properties": {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100},
             },
-            "route": [{"filter": each, "kafka_topic": topic} for each, topic in pairs],
+            "route": [
+                {"filter": each, "kafka_topic": topic, "priority": priority}
+                for (each, topic), priority in zip(
+                    pairs, priorities or ["medium"] * len(pairs), strict=True
+                )
+            ],
             "dead_letter": {"kafka_topic": self.dead_letter_topic},
             "gaps": {"kafka_topic": self.gap_topic},
             "shutdown": shutdown or {},
