@@ -1,7 +1,7 @@
 """What each rule costs by itself: the flow and the attendance alone, without brokers or sockets.
 
 The whole daemon (benchmarks/rules.py) says what an operator pays; its noise hides tenths of a
-microsecond, which are told here. CPU time; every variant in every round, the order alternating.
+microsecond, which are told here. CPU time; the variants take turns at a few thousand messages.
 `python -m benchmarks.rules_flow [--pairs 5]`
 """
 
@@ -34,6 +34,8 @@ from tests.support.bridge_process import to_toml
 
 BATCH: Final = 50
 """Packets of one socket read, about, when a queue drains."""
+TURN: Final = 100
+"""Batches; two rounds of all devices are a whole number of turns."""
 _US_PER_S: Final = 1e6
 
 
@@ -103,17 +105,29 @@ def batches(count: int) -> list[tuple[list[mqtt5.PublishPacket], Instant]]:
 
 
 def cost_us(
-    config: BridgeConfig,
+    configs: dict[str, BridgeConfig],
     entries: dict[str, DeviceEntry],
     given: Sequence[tuple[list[mqtt5.PublishPacket], Instant]],
-) -> float:
-    """Return the CPU time of a message."""
-    bridge = Bridge(config, entries)
+) -> dict[str, float]:
+    """Return the CPU time of a message in each variant, from its devices' third message on.
+
+    They take turns at a twentieth of a second's work, so that a neighbour's load falls on all.
+    """
+    bridges = {name: Bridge(config, entries) for name, config in configs.items()}
+    taken_s = dict.fromkeys(bridges, 0.0)
     gc.collect()
-    begun = time.process_time()
-    for packets, received in given:
-        bridge.take(packets, received)
-    return (time.process_time() - begun) / (len(given) * BATCH) * _US_PER_S
+    for start in range(0, len(given), TURN):
+        if start * BATCH == 2 * DEVICES:
+            taken_s = dict.fromkeys(bridges, 0.0)
+        for name, bridge in bridges.items():
+            begun = time.process_time()
+            for packets, received in given[start : start + TURN]:
+                bridge.take(packets, received)
+            taken_s[name] += time.process_time() - begun
+    return {
+        name: took_s / (len(given) * BATCH - 2 * DEVICES) * _US_PER_S
+        for name, took_s in taken_s.items()
+    }
 
 
 def main() -> None:
@@ -130,13 +144,7 @@ def main() -> None:
     given = batches(parsed.messages)
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)  # As in the daemon.
-    rounds = [
-        {
-            name: cost_us(configs[name], entries, given)
-            for name in (NAMES if number % 2 == 0 else tuple(reversed(NAMES)))
-        }
-        for number in range(parsed.pairs)
-    ]
+    rounds = [cost_us(configs, entries, given) for _ in range(parsed.pairs)]
     print(f"{parsed.messages} messages of {DEVICES} devices, {parsed.pairs} rounds; median (ends)")
     print(f"{'':20} {'CPU us/message':>22} {'us more':>22} {'over layers 1 and 2':>22}")
     for name in NAMES:

@@ -135,6 +135,7 @@ def test_low_is_shed_first_then_medium_and_high_never_and_all_of_it_arrives_in_o
     let_last(length(5.0, 120.0))
     on_disk = rows_by_topic(bridge)
     counted = shed(bridge)
+    ready = bridge.get("/health/ready")
     roads.links.kafka.heal()
     ended = bridge.wait_for_event("shedding_ended", deadline_s=QUIET_DEADLINE_S)
     roads.silence()
@@ -143,6 +144,8 @@ def test_low_is_shed_first_then_medium_and_high_never_and_all_of_it_arrives_in_o
     took_over = [(each["kafka_topic"], each["cause"]) for each in bridge.events("spool_took_over")]
     report(f"shed {counted}, on disk {on_disk}, ended {ended['took_s']} s after it began")
     assert_low_went_before_medium(bridge)
+    assert ready is not None
+    assert (200, 0) == (ready.status, len(bridge.events("bridge_not_ready")[1:]))
     assert {"low", "medium"} == set(counted)
     assert all(counted.values())
     assert {roads.topics["low"], roads.topics["medium"]} == set(on_disk)

@@ -1,0 +1,241 @@
+"""What one noisy device costs the others: the p99 of their latency, with it over without it.
+
+Theory of operation. 999 devices publish once a second all the while, from a process of their own.
+In every other window one more device publishes 500 times a second, from another process that waits
+for signals in between, so that nothing is started or ended while anything is measured. A consumer
+takes the age of each record of the others, from the device's clock to its own, which is the same
+clock. Windows come in pairs, the order alternating, and the ratio is taken within a pair.
+`python -m benchmarks.noisy_device [--pairs 8] [--seconds 20]`
+"""
+
+import argparse
+import itertools
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+from confluent_kafka import OFFSET_END, TopicPartition
+
+from benchmarks.figures import Spread
+from tests.support.bridge_process import BridgeProcess
+from tests.support.devices import DeviceMessage, telemetry
+from tests.support.eventually import eventually, let_last
+from tests.support.kafka_client import KafkaClient
+from tests.support.kafka_cluster import KafkaProcess
+from tests.support.latency import p99
+from tests.support.lean_publisher import LeanPublisher
+from tests.support.mosquitto import MosquittoProcess
+from tests.support.processes import ChildProcess
+
+OTHERS: Final = 999
+OTHERS_PER_S: Final = 999.0
+NOISY: Final = "noisy"
+NOISY_PER_S: Final = 500.0
+PARTITIONS: Final = 6
+SETTLE_S: Final = 2.0
+"""Between two windows, for what one leaves behind."""
+RATIO_MAX: Final = 1.2
+_REPOSITORY: Final = Path(__file__).resolve().parents[1]
+_ON, _OFF = signal.SIGUSR1, signal.SIGUSR2
+_MS_PER_S: Final = 1e3
+
+
+# ---------------------------------------------------------------------- the devices
+
+
+class Devices(ChildProcess):
+    """Devices in a process of their own, that publish while they are told to."""
+
+    def __init__(self, directory: Path, port: int, prefix: str, count: int, per_s: float) -> None:
+        super().__init__(prefix, directory / f"{prefix}.log")
+        words = ["publish", str(port), prefix, str(count), str(per_s)]
+        self.spawn(
+            [sys.executable, "-m", "benchmarks.noisy_device", *words],
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": str(_REPOSITORY)},
+        )
+        eventually(lambda: "ready" in self.output(), what=f"{prefix} is ready")
+
+
+def publish(port: int, prefix: str, count: int, per_s: float) -> None:
+    """Publish between `_ON` and `_OFF`, until killed."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {_ON, _OFF})
+    publisher = LeanPublisher(port, window=2_000)
+    publisher.connect()
+    messages = _speak(prefix, count)
+    print("ready", flush=True)
+    while True:
+        signal.sigwait({_ON})
+        publisher.start(messages, rate_per_s=per_s)
+        signal.sigwait({_OFF})
+        ledger = publisher.stop()
+        ledger.sent.clear()
+        ledger.acknowledged.clear()
+
+
+def _speak(prefix: str, count: int) -> Iterator[DeviceMessage]:
+    for number in itertools.count():
+        device_id = f"{prefix}-{number % count}" if count > 1 else prefix
+        yield telemetry(device_id, number)
+
+
+# ---------------------------------------------------------------------- the consumer
+
+
+class Ages:
+    """How old the records of the others are when a consumer has them."""
+
+    def __init__(self, client: KafkaClient, topic: str) -> None:
+        self.seen: list[float] = []
+        self._consumer = client.consumer()
+        self._topic = topic
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        spots = [TopicPartition(self._topic, each, OFFSET_END) for each in range(PARTITIONS)]
+        self._consumer.assign(spots)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End."""
+        self._over.set()
+        self._thread.join()
+        self._consumer.close()
+
+    def _run(self) -> None:
+        noisy = NOISY.encode()
+        while not self._over.is_set():
+            for record in self._consumer.consume(1_000, timeout=0.02):
+                now = time.time()
+                if record.error() is None and record.key() != noisy:
+                    sent = json.loads(record.value() or b"{}")["timestamp"]
+                    self.seen.append(now - datetime.fromisoformat(sent).timestamp())
+
+
+# ---------------------------------------------------------------------- the windows
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What the others saw in one window."""
+
+    is_noisy: bool
+    records: int
+    p50_ms: float
+    p99_ms: float
+    limited: int
+
+
+def measure(
+    bridge: BridgeProcess, noisy: Devices, ages: Ages, *, is_noisy: bool, seconds: float
+) -> Window:
+    """Let one window pass."""
+    limited = bridge.metric("bridge_dead_letters_total", reason="rate_limited")
+    if is_noisy:
+        noisy.send_signal(_ON)
+    let_last(SETTLE_S)
+    ages.seen.clear()
+    let_last(seconds)
+    seen = sorted(ages.seen)
+    if is_noisy:
+        noisy.send_signal(_OFF)
+    limited = bridge.metric("bridge_dead_letters_total", reason="rate_limited") - limited
+    let_last(SETTLE_S)
+    return Window(
+        is_noisy,
+        len(seen),
+        seen[len(seen) // 2] * _MS_PER_S,
+        p99(seen) * _MS_PER_S,
+        int(limited),
+    )
+
+
+def run(pairs: int, seconds: float) -> list[tuple[Window, Window]]:
+    """Measure pairs of windows: alone, and beside the noisy one."""
+    with ExitStack() as cleanup:
+        directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        kafka = KafkaProcess(directory / "kafka")
+        cleanup.callback(kafka.remove)
+        kafka.start()
+        mosquitto = MosquittoProcess(directory / "mosquitto")
+        mosquitto.start()
+        cleanup.callback(mosquitto.kill)
+        topics = [kafka.client.create_topic(each, PARTITIONS) for each in ("telemetry", "letters")]
+        bridge = BridgeProcess(
+            directory / "bridge",
+            {
+                "mqtt": {"port": mosquitto.port},
+                "kafka": {"bootstrap_servers": kafka.client.bootstrap},
+                "route": [{"filter": "devices/+/telemetry", "kafka_topic": topics[0]}],
+                "dead_letter": {"kafka_topic": topics[1]},
+                "limits": {},
+            },
+        )
+        bridge.start()
+        cleanup.callback(bridge.kill)
+        bridge.wait_ready()
+        others = Devices(directory, mosquitto.port, "device", OTHERS, OTHERS_PER_S)
+        cleanup.callback(others.kill)
+        noisy = Devices(directory, mosquitto.port, NOISY, 1, NOISY_PER_S)
+        cleanup.callback(noisy.kill)
+        others.send_signal(_ON)
+        found: list[tuple[Window, Window]] = []
+        with Ages(kafka.client, topics[0]) as ages:
+            let_last(5 * SETTLE_S)  # Caches, the JIT of Kafka.
+            for number in range(pairs):
+                order = (False, True) if number % 2 == 0 else (True, False)
+                both = {
+                    each: measure(bridge, noisy, ages, is_noisy=each, seconds=seconds)
+                    for each in order
+                }
+                found.append((both[False], both[True]))
+                print(_line(number, *found[-1]), flush=True)
+        return found
+
+
+def _line(number: int, alone: Window, beside: Window) -> str:
+    return (
+        f"pair {number + 1}: alone p50 {alone.p50_ms:6.1f} p99 {alone.p99_ms:6.1f} ms"
+        f" ({alone.records} records, {alone.limited} limited); beside the noisy one"
+        f" p50 {beside.p50_ms:6.1f} p99 {beside.p99_ms:6.1f} ms ({beside.records} records,"
+        f" {beside.limited} limited); p99 ratio {beside.p99_ms / alone.p99_ms:.3f}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, judge."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.noisy_device", description=__doc__)
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of a window")
+    parsed = parser.parse_args(arguments)
+    found = run(parsed.pairs, parsed.seconds)
+    for name, ratios in (
+        ("p50", [beside.p50_ms / alone.p50_ms for alone, beside in found]),
+        ("p99", [beside.p99_ms / alone.p99_ms for alone, beside in found]),
+    ):
+        print(f"{name} beside the noisy device over alone: {Spread.of(ratios).write(3)}")
+    return 0 if Spread.of(ratios).median < RATIO_MAX else 1
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["publish"]:
+        publish(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), float(sys.argv[5]))
+    sys.exit(main())
