@@ -11,6 +11,8 @@ RUN pip download --no-cache-dir --require-hashes --only-binary :all: --dest whee
     && pip install --no-cache-dir --no-index --find-links wheels hatchling
 COPY pyproject.toml README.md LICENSE ./
 COPY bridge ./bridge
+COPY config/bridge.toml ./config/
+COPY deploy/systemd ./deploy/systemd
 RUN pip wheel --no-cache-dir --no-index --no-build-isolation --no-deps --wheel-dir wheels . \
     && python -m venv /opt/mqtt-kafka-bridge \
     && /opt/mqtt-kafka-bridge/bin/pip install --no-cache-dir --no-index --find-links wheels \

@@ -1,9 +1,5 @@
 """The files an operator installs: that they agree with each other and with the bridge."""
 
-import re
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +7,7 @@ import pytest
 from bridge.config.sections import BridgeConfig, MqttSection, Route
 from tests.support.certificates import PROJECT
 
-UNIT = PROJECT / "deploy/systemd/mqtt-kafka-bridge.service"
 DRAIN_TIMEOUT_S = BridgeConfig().shutdown.drain_timeout_s
-EXPOSURE_MAX = 1.5
 
 
 def _read(name: str) -> str:
@@ -161,57 +155,3 @@ def test_compose_sets_only_keys_that_the_configuration_has(compose: dict[str, An
             unknown.append(name)
 
     assert unknown == []
-
-
-# --- systemd
-
-
-def test_the_unit_never_gives_up_but_on_a_bad_configuration() -> None:
-    settings = _settings(str(UNIT.relative_to(PROJECT)))
-
-    assert {
-        "Restart=always",
-        "RestartPreventExitStatus=78",
-        "StartLimitIntervalSec=0",
-        "Wants=network-online.target",
-        "After=network-online.target time-sync.target",
-    } <= set(settings)
-
-
-def test_systemd_waits_longer_for_a_stop_than_the_bridge_needs() -> None:
-    found = re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
-
-    assert found is not None
-    assert float(found.group(1)) > DRAIN_TIMEOUT_S
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_the_units_exposure_is_at_most_1_5() -> None:
-    finished = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", UNIT],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", finished.stdout)
-    assert found is not None, finished.stdout + finished.stderr
-    assert float(found.group(1)) <= EXPOSURE_MAX
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
-    unit = tmp_path / UNIT.name
-    text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE)
-    unit.write_text(text, encoding="utf-8")
-
-    finished = subprocess.run(
-        ["systemd-analyze", "verify", unit],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-    assert [line for line in finished.stderr.splitlines() if UNIT.name in line] == []
