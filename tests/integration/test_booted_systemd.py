@@ -1,0 +1,371 @@
+"""The bridge under a real systemd: installed, sandboxed, watched, restarted, upgraded."""
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.scene import QUIET_DEADLINE_S, Scene, await_in_flight, await_received, report
+from tests.support.booted_systemd import BootedSystemd, BridgeUnit, build_wheel, missing_for_boot
+from tests.support.certificates import Certificates
+from tests.support.devices import DeviceMessage, DevicePublisher, fleet
+from tests.support.eventually import eventually, let_last
+from tests.support.kafka_choice import ChosenKafka
+from tests.support.kafka_client import KafkaClient
+from tests.support.kafka_cluster import KafkaProcess
+from tests.support.mosquitto import MosquittoProcess, find_mosquitto
+from tests.support.processes import free_port
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing_for_boot()), reason=missing_for_boot() or "it can be booted"),
+    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+]
+
+TLS_LISTENER = """\
+listener {port} 127.0.0.1
+cafile {directory}/ca.crt
+certfile {directory}/server.crt
+keyfile {directory}/server.key
+require_certificate true
+"""
+SPOOL_BYTES = 1_048_576
+CREDENTIALS = "/run/credentials/mqtt-kafka-bridge.service"
+
+MakeUnit = Callable[..., BridgeUnit]
+MakeScene = Callable[[KafkaClient], Scene]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def systemd(wheel: Path) -> Iterator[BootedSystemd]:
+    """A machine that has just booted, with the bridge installed by the documented commands."""
+    made = BootedSystemd(wheel.parent)
+    made.start()
+    made.install(wheel)
+    yield made
+    made.stop(timeout_s=120.0)
+
+
+@pytest.fixture
+def make_unit(systemd: BootedSystemd, tmp_path: Path) -> Iterator[MakeUnit]:
+    """Make a unit; it is stopped at the end, and what it kept is removed."""
+    made: list[BridgeUnit] = []
+
+    def make(config: Mapping[str, Any], instance: str = "", drop_in: str = "") -> BridgeUnit:
+        unit = BridgeUnit(
+            tmp_path / f"unit-{len(made)}", config, systemd=systemd, instance=instance
+        )
+        made.append(unit)
+        unit.drop_in(drop_in)
+        return unit
+
+    yield make
+    for each in made:
+        each.kill()
+        systemd.run("systemctl", "clean", "--what=state", each.unit, check=False)
+
+
+@pytest.fixture
+def make_systemd_scene(
+    mosquitto: MosquittoProcess,
+    unique_name: Callable[[str], str],
+    make_unit: MakeUnit,
+    start_devices: Callable[..., DevicePublisher],
+) -> MakeScene:
+    """Join `mosquitto` and a Kafka, with topics; its bridge is a unit."""
+
+    def start_unit(config: Mapping[str, Any]) -> BridgeUnit:
+        unit = make_unit(config)
+        unit.start()
+        return unit
+
+    def make(client: KafkaClient) -> Scene:
+        scene = Scene(
+            mosquitto,
+            client,
+            make_name=unique_name,
+            start_bridge=start_unit,
+            start_devices=start_devices,
+        )
+        scene.create_topics()
+        return scene
+
+    return make
+
+
+@pytest.fixture
+def unit_scene(make_systemd_scene: MakeScene, kafka: ChosenKafka) -> Scene:
+    return make_systemd_scene(kafka.client)
+
+
+def away(**ops: object) -> dict[str, Any]:
+    """Name brokers that nobody is."""
+    return {
+        "mqtt": {"port": free_port(), "client_id": f"away-{free_port()}"},
+        "kafka": {"bootstrap_servers": f"127.0.0.1:{free_port()}"},
+        **({"ops": ops} if ops else {}),
+    }
+
+
+def test_the_unit_is_active_with_both_brokers_away_and_says_so(make_unit: MakeUnit) -> None:
+    unit = make_unit(away())
+
+    unit.start()
+
+    assert "active" == unit.show("ActiveState")
+    assert "0" == unit.show("NRestarts")
+    status = unit.show("StatusText")
+    report(f"systemctl status says: {status}")
+    assert status.startswith("waiting for the MQTT broker (mqtt_away) and Kafka (kafka_away")
+    assert 0 == unit.stop()
+
+
+def test_a_bad_configuration_is_told_and_not_tried_again(
+    make_unit: MakeUnit, systemd: BootedSystemd
+) -> None:
+    unit = make_unit({**away(), "mqtt": {"port": 70_000}})
+
+    with pytest.raises(AssertionError, match="failed because"):
+        unit.start()
+
+    assert ("failed", "78", "0") == (
+        unit.show("ActiveState"),
+        unit.show("ExecMainStatus"),
+        unit.show("NRestarts"),
+    )
+    told = systemd.run("journalctl", "--no-pager", "-u", unit.unit, "-n", "20")
+    assert "mqtt.port: Expected int <= 65535, got 70000" in told
+
+
+def test_messages_pass_the_sandbox_with_mutual_tls_and_credentials(
+    make_systemd_scene: MakeScene,
+    kafka: ChosenKafka,
+    certificates: Certificates,
+    systemd: BootedSystemd,
+    mosquitto: MosquittoProcess,
+) -> None:
+    tls_port = listen_with_tls(mosquitto, certificates, password="hush")
+    scene = make_systemd_scene(kafka.client)
+    credentials = {
+        "mqtt-password": "hush\n",
+        "mqtt.crt": certificates.bridge.cert_file.read_text(),
+        "mqtt.key": certificates.bridge.key_file.read_text(),
+    }
+    for name, text in credentials.items():
+        path = f"/etc/credstore/mqtt-kafka-bridge.{name}"
+        systemd.write(path, text)
+        systemd.run("chmod", "600", path)
+    systemd.write("/etc/mqtt-kafka-bridge/ca.crt", certificates.ca_file.read_text())
+    tls = {
+        "ca_file": "/etc/mqtt-kafka-bridge/ca.crt",
+        "cert_file": f"{CREDENTIALS}/mqtt.crt",
+        "key_file": f"{CREDENTIALS}/mqtt.key",
+    }
+    mqtt = {
+        "port": tls_port,
+        "username": "bridge",
+        "password": {"credential": "mqtt-password"},
+        "tls": tls,
+    }
+
+    bridge = scene.start(mqtt=mqtt)
+    scene.devices().publish(fleet(10, 200))
+    reckoning = scene.reckon_when_quiet(bridge)
+
+    reckoning.assert_holds()
+    reckoning.assert_nothing_doubled()
+    user = systemd.run("ps", "-o", "user:32=", "-p", systemd.show(bridge_unit(bridge), "MainPID"))
+    assert user.strip() not in {"root", ""}
+
+
+def listen_with_tls(
+    mosquitto: MosquittoProcess, certificates: Certificates, *, password: str
+) -> int:
+    """Give the broker a second listener, for who has a certificate and the password."""
+    port = free_port()
+    passwords = mosquitto.directory / "passwords"
+    passwords.write_text(f"bridge:{password}\n")
+    passwords.chmod(0o600)
+    subprocess.run(["mosquitto_passwd", "-U", passwords], check=True, capture_output=True)
+    text = mosquitto.config_path.read_text()
+    listener = TLS_LISTENER.format(port=port, directory=certificates.directory)
+    mosquitto.config_path.write_text(f"{text}{listener}password_file {passwords}\n")
+    mosquitto.restart()
+    return port
+
+
+def test_a_bad_message_is_found_in_the_journal_by_its_device(
+    unit_scene: Scene, systemd: BootedSystemd
+) -> None:
+    scene = unit_scene
+    bridge = scene.start()
+
+    scene.devices().publish(
+        [DeviceMessage(topic="devices/dev-7/telemetry", payload=b"x\nPRIORITY=0")]
+    )
+    scene.reckon_when_quiet(bridge).assert_holds()
+    (entry,) = systemd.journal("BRIDGE_DEVICE_ID=dev-7")
+
+    report(entry)
+    assert ("message_dead_lettered", "not_decodable", "4") == (
+        entry["BRIDGE_EVENT"],
+        entry["BRIDGE_REASON"],
+        entry["PRIORITY"],
+    )
+    assert "mqtt-kafka-bridge" == entry["SYSLOG_IDENTIFIER"]
+    assert "mqtt-kafka-bridge.service" == entry["_SYSTEMD_UNIT"]
+    assert entry["MESSAGE"].startswith("message_dead_lettered dlq_id=")
+
+
+@pytest.mark.parametrize(
+    ("watchdog", "stall_s"),
+    [
+        pytest.param("WatchdogSec=4", 3_600, id="short"),
+        pytest.param("", 60, id="as shipped", marks=pytest.mark.long),
+    ],
+)
+def test_a_blocked_loop_is_killed_and_started_again_and_nothing_is_lost(
+    make_unit: MakeUnit, unit_scene: Scene, systemd: BootedSystemd, watchdog: str, stall_s: int
+) -> None:
+    scene = unit_scene
+    environment = f"Environment=BRIDGE_FAULT_POINTS=loop=stall:{stall_s}@5"
+    unit = make_unit(scene.config(), drop_in=f"[Service]\n{watchdog}\n{environment}\n")
+    unit.start()
+    unit.wait_ready(QUIET_DEADLINE_S)
+    devices = scene.devices()
+    devices.start(fleet(20), rate_per_s=500.0)
+
+    eventually(
+        lambda: unit.show("NRestarts"),
+        lambda restarts: int(restarts) >= 1,
+        what="the watchdog ends the bridge and systemd starts it again",
+        deadline_s=QUIET_DEADLINE_S,
+        poll_s=0.2,
+    )
+    unit.drop_in("")
+    unit.restart()
+    devices.stop()
+    reckoning = scene.reckon_when_quiet(unit)
+
+    told = systemd.run("journalctl", "--no-pager", "-u", unit.unit)
+    assert "Watchdog timeout" in told
+    assert 'File "' in told  # Where it stood, by faulthandler.
+    assert "in reach" in told
+    reckoning.assert_holds()
+    reckoning.assert_nothing_doubled()
+
+
+@pytest.mark.long
+def test_five_minutes_without_any_broker_restart_nothing(make_unit: MakeUnit) -> None:
+    unit = make_unit(away())
+    unit.start()
+
+    let_last(300.0)
+
+    assert ("active", "0") == (unit.show("ActiveState"), unit.show("NRestarts"))
+    report(unit.show("StatusText"))
+
+
+@pytest.mark.long
+def test_twenty_minutes_with_the_spool_full_restart_nothing(
+    make_unit: MakeUnit, make_systemd_scene: MakeScene, victim: KafkaProcess
+) -> None:
+    scene = make_systemd_scene(victim.client)
+    unit = make_unit(scene.config(spool={"bytes_max": SPOOL_BYTES}))
+    unit.start()
+    unit.wait_ready(QUIET_DEADLINE_S)
+    devices = scene.devices()
+    victim.freeze()
+    devices.start(fleet(20), rate_per_s=100.0)
+    eventually(
+        lambda: unit.show("StatusText"),
+        lambda status: "spool_full" in status,
+        what="the spool is full",
+        deadline_s=QUIET_DEADLINE_S,
+        poll_s=0.2,
+    )
+
+    let_last(1_200.0)
+    devices.stop()
+    stood = (unit.show("ActiveState"), unit.show("NRestarts"), unit.show("StatusText"))
+    victim.thaw()
+    reckoning = scene.reckon_when_quiet(unit)
+
+    report(stood)
+    assert ("active", "0") == stood[:2]
+    assert "spool_full" in stood[2]
+    reckoning.assert_holds()
+    reckoning.assert_nothing_doubled()
+
+
+def test_an_upgrade_under_load_loses_nothing(
+    unit_scene: Scene, systemd: BootedSystemd, wheel: Path
+) -> None:
+    scene = unit_scene
+    bridge = scene.start()
+    devices = scene.devices()
+    devices.start(fleet(20), rate_per_s=500.0)
+    await_received(bridge, 500)
+    before = systemd.show(bridge_unit(bridge), "MainPID")
+
+    systemd.install_wheel(wheel)
+    installed = systemd.run("/opt/mqtt-kafka-bridge/bin/mqtt-kafka-bridge", "install", "--systemd")
+    assert isinstance(bridge, BridgeUnit)
+    bridge.restart()
+    await_received(bridge, 500)
+    devices.stop()
+    reckoning = scene.reckon_when_quiet(bridge)
+
+    assert "kept, since it is yours: /etc/mqtt-kafka-bridge/bridge.toml" in installed
+    assert "unchanged: /etc/systemd/system/mqtt-kafka-bridge.service" in installed
+    assert before != bridge.show("MainPID")
+    assert "0" == bridge.show("NRestarts")
+    reckoning.assert_holds()
+    reckoning.assert_nothing_doubled()
+
+
+def test_a_drain_longer_than_the_unit_allows_gets_the_time_that_it_asks_for(
+    make_unit: MakeUnit, make_systemd_scene: MakeScene, victim: KafkaProcess
+) -> None:
+    scene = make_systemd_scene(victim.client)
+    config = scene.config(shutdown={"drain_timeout_s": 15})
+    unit = make_unit(config, drop_in="[Service]\nTimeoutStopSec=1\n")
+    unit.start()
+    unit.wait_ready(QUIET_DEADLINE_S)
+    victim.freeze()
+    scene.devices().publish(fleet(10, 100))
+    await_in_flight(unit, 100)
+
+    exit_code = unit.stop()
+    result = unit.show("Result")
+    victim.thaw()
+    unit.start()
+    reckoning = scene.reckon_when_quiet(unit)
+
+    assert (0, "success") == (exit_code, result)
+    reckoning.assert_holds()
+    reckoning.assert_nothing_doubled()
+
+
+def test_instances_of_the_template_run_side_by_side(make_unit: MakeUnit) -> None:
+    one, other = (make_unit(away(), instance=name) for name in ("north", "south"))
+
+    one.start()
+    other.start()
+
+    assert ["active", "active"] == [each.show("ActiveState") for each in (one, other)]
+    assert {"mqtt-kafka-bridge-north", "mqtt-kafka-bridge-south"} == {
+        each.show("StateDirectory") for each in (one, other)
+    }
+
+
+def bridge_unit(bridge: object) -> str:
+    assert isinstance(bridge, BridgeUnit)
+    return bridge.unit
