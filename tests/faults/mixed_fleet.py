@@ -430,7 +430,7 @@ def _moved(reason: str, **by: float) -> Callable[[dict[str, Any]], Wrong]:
     return move
 
 
-_DEEP: Final = list(itertools.accumulate(range(40), lambda nest, _: [nest], initial=[]))[-1]
+_DEEP: Final[Any] = msgspec.json.decode(b"[" * 41 + b"]" * 41)
 _WRONGS: Final[tuple[Callable[[dict[str, Any]], Wrong], ...]] = (
     lambda _: ("empty", b"", None),
     lambda body: ("not_decodable", _json(body)[:-2], None),
