@@ -11,7 +11,6 @@ arrive; `capped` ones have a token for ten thousand seconds, so of theirs it is 
 `malformed_packet` is not here: a real MQTT broker passes on no packet that the codec refuses.
 """
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
