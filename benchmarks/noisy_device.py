@@ -168,22 +168,30 @@ def measure(
     )
 
 
-def run(pairs: int, seconds: float) -> list[tuple[Window, Window]]:
+def run(
+    pairs: int, seconds: float, *, warm_up_s: float = 10.0, bootstrap: str | None = None
+) -> list[tuple[Window, Window]]:
     """Measure pairs of windows: alone, and beside the noisy one."""
     with ExitStack() as cleanup:
         directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        kafka = KafkaProcess(directory / "kafka")
-        cleanup.callback(kafka.remove)
-        kafka.start()
+        client = KafkaClient(bootstrap or "")
+        if bootstrap is None:
+            kafka = KafkaProcess(directory / "kafka")
+            cleanup.callback(kafka.remove)
+            kafka.start()
+            client = kafka.client
         mosquitto = MosquittoProcess(directory / "mosquitto")
         mosquitto.start()
         cleanup.callback(mosquitto.kill)
-        topics = [kafka.client.create_topic(each, PARTITIONS) for each in ("telemetry", "letters")]
+        topics = [f"bench-noisy-{os.getpid()}-{kind}" for kind in ("telemetry", "dlq")]
+        for topic in topics:
+            client.create_topic(topic, PARTITIONS)
+            cleanup.callback(client.delete_topic, topic)
         bridge = BridgeProcess(
             directory / "bridge",
             {
                 "mqtt": {"port": mosquitto.port},
-                "kafka": {"bootstrap_servers": kafka.client.bootstrap},
+                "kafka": {"bootstrap_servers": client.bootstrap},
                 "route": [{"filter": "devices/+/telemetry", "kafka_topic": topics[0]}],
                 "dead_letter": {"kafka_topic": topics[1]},
                 "limits": {},
@@ -198,8 +206,8 @@ def run(pairs: int, seconds: float) -> list[tuple[Window, Window]]:
         cleanup.callback(noisy.kill)
         others.send_signal(_ON)
         found: list[tuple[Window, Window]] = []
-        with Ages(kafka.client, topics[0]) as ages:
-            let_last(5 * SETTLE_S)  # Caches, the JIT of Kafka.
+        with Ages(client, topics[0]) as ages:
+            let_last(warm_up_s)  # Caches, the JIT of Kafka.
             for number in range(pairs):
                 order = (False, True) if number % 2 == 0 else (True, False)
                 both = {
@@ -225,8 +233,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.noisy_device", description=__doc__)
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20.0, help="of a window")
+    parser.add_argument("--kafka", metavar="HOST:PORT", help="a running cluster, else one is made")
     parsed = parser.parse_args(arguments)
-    found = run(parsed.pairs, parsed.seconds)
+    found = run(parsed.pairs, parsed.seconds, bootstrap=parsed.kafka)
     for name, ratios in (
         ("p50", [beside.p50_ms / alone.p50_ms for alone, beside in found]),
         ("p99", [beside.p99_ms / alone.p99_ms for alone, beside in found]),
