@@ -126,6 +126,7 @@ class Daemon:
             log=self._log,
         )
         self._tell_started()
+        self._supervisor.starting()
         await self._recovery.prepare()
         await self._open_spool()
         if self._registry_source is not None:

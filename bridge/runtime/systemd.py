@@ -111,6 +111,10 @@ class Supervisor:
 
     # ------------------------------------------------------------------ the states
 
+    def starting(self) -> None:
+        """Tell what takes so long, if it does: a large spool, mostly."""
+        self._notices.try_to_send("STATUS=starting: reads what it kept on disk")
+
     def ready(self, status: str) -> None:
         """Tell that the bridge is up, or done with reloading; what it waits for is the status."""
         self._note_status(status)

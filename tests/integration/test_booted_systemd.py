@@ -32,6 +32,14 @@ keyfile {directory}/server.key
 require_certificate true
 """
 SPOOL_BYTES = 1_048_576
+WRITE_ENTRIES = """\
+from bridge.observe.journal import JournalLines, encode
+name = ("SYSLOG_IDENTIFIER", "bridge-test")
+lines = JournalLines()
+lines.write(encode([name, ("MESSAGE", "x" * 1_048_576)]))
+lines.write(encode([name, ("BRIDGE_DETAIL", "a\\nPRIORITY=0"), ("BRIDGE_NUL", "a\\0b")]))
+assert lines.flush(timeout_s=5) and not lines.lines_lost
+"""
 CREDENTIALS = "/run/credentials/mqtt-kafka-bridge.service"
 
 MakeUnit = Callable[..., BridgeUnit]
@@ -211,7 +219,7 @@ def test_a_bad_message_is_found_in_the_journal_by_its_device(
         [DeviceMessage(topic="devices/dev-7/telemetry", payload=b"x\nPRIORITY=0")]
     )
     scene.reckon_when_quiet(bridge).assert_holds()
-    (entry,) = systemd.journal("BRIDGE_DEVICE_ID=dev-7")
+    (entry,) = await_entries(systemd, 1, "BRIDGE_DEVICE_ID=dev-7")
 
     report(entry)
     assert ("message_dead_lettered", "not_decodable", "4") == (
@@ -222,6 +230,18 @@ def test_a_bad_message_is_found_in_the_journal_by_its_device(
     assert "mqtt-kafka-bridge" == entry["SYSLOG_IDENTIFIER"]
     assert "mqtt-kafka-bridge.service" == entry["_SYSTEMD_UNIT"]
     assert entry["MESSAGE"].startswith("message_dead_lettered dlq_id=")
+
+
+def test_the_journal_takes_what_no_datagram_holds_and_what_has_line_ends(
+    systemd: BootedSystemd,
+) -> None:
+    systemd.run("/opt/mqtt-kafka-bridge/bin/python", "-c", WRITE_ENTRIES)
+    large, hostile = await_entries(systemd, 2, "SYSLOG_IDENTIFIER=bridge-test")
+
+    assert "x" * 1_048_576 == large["MESSAGE"]
+    assert "a\nPRIORITY=0" == hostile["BRIDGE_DETAIL"]
+    assert "a\0b" == bytes(hostile["BRIDGE_NUL"]).decode()  # Bytes, since it is no text.
+    assert "PRIORITY" not in hostile
 
 
 @pytest.mark.parametrize(
@@ -364,6 +384,16 @@ def test_instances_of_the_template_run_side_by_side(make_unit: MakeUnit) -> None
     assert {"mqtt-kafka-bridge-north", "mqtt-kafka-bridge-south"} == {
         each.show("StateDirectory") for each in (one, other)
     }
+
+
+def await_entries(systemd: BootedSystemd, count: int, match: str) -> list[dict[str, Any]]:
+    """Wait until the journal, which writes in its own time, has so many entries."""
+    return eventually(
+        lambda: systemd.journal(match),
+        lambda entries: len(entries) >= count,
+        what=f"{count} entries have {match}",
+        poll_s=0.2,
+    )
 
 
 def bridge_unit(bridge: object) -> str:

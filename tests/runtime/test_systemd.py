@@ -48,6 +48,15 @@ def test_ready_goes_with_what_is_waited_for(notify: NotifySocket) -> None:
     supervisor.close()
 
 
+def test_a_start_says_what_may_take_its_time(notify: NotifySocket) -> None:
+    supervisor = supervisor_of(notify)
+
+    supervisor.starting()
+
+    assert b"STATUS=starting: reads what it kept on disk" == notify.receive()
+    supervisor.close()
+
+
 def test_an_abstract_address_is_spoken_to() -> None:
     with NotifySocket(f"@bridge-test-{os.getpid()}") as notify:
         supervisor = supervisor_of(notify)
