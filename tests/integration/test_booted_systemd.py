@@ -1,5 +1,6 @@
 """The bridge under a real systemd: installed, sandboxed, watched, restarted, upgraded."""
 
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from tests.integration.scene import QUIET_DEADLINE_S, Scene, await_in_flight, await_received, report
 from tests.support.booted_systemd import BootedSystemd, BridgeUnit, build_wheel, missing_for_boot
-from tests.support.certificates import Certificates
+from tests.support.certificates import Certificates, Identity
 from tests.support.devices import DeviceMessage, DevicePublisher, fleet
 from tests.support.eventually import eventually, let_last
 from tests.support.kafka_choice import ChosenKafka
@@ -159,29 +160,12 @@ def test_messages_pass_the_sandbox_with_mutual_tls_and_credentials(
     systemd: BootedSystemd,
     mosquitto: MosquittoProcess,
 ) -> None:
-    tls_port = listen_with_tls(mosquitto, certificates, password="hush")
+    mqtt = listen_with_tls(mosquitto, certificates)
+    accept_password(mosquitto, "hush")
+    mosquitto.restart()
     scene = make_systemd_scene(kafka.client)
-    credentials = {
-        "mqtt-password": "hush\n",
-        "mqtt.crt": certificates.bridge.cert_file.read_text(),
-        "mqtt.key": certificates.bridge.key_file.read_text(),
-    }
-    for name, text in credentials.items():
-        path = f"/etc/credstore/mqtt-kafka-bridge.{name}"
-        systemd.write(path, text)
-        systemd.run("chmod", "600", path)
     systemd.write("/etc/mqtt-kafka-bridge/ca.crt", certificates.ca_file.read_text())
-    tls = {
-        "ca_file": "/etc/mqtt-kafka-bridge/ca.crt",
-        "cert_file": f"{CREDENTIALS}/mqtt.crt",
-        "key_file": f"{CREDENTIALS}/mqtt.key",
-    }
-    mqtt = {
-        "port": tls_port,
-        "username": "bridge",
-        "password": {"credential": "mqtt-password"},
-        "tls": tls,
-    }
+    keep_credentials(systemd, certificates.bridge, "hush")
 
     bridge = scene.start(mqtt=mqtt)
     scene.devices().publish(fleet(10, 200))
@@ -193,20 +177,76 @@ def test_messages_pass_the_sandbox_with_mutual_tls_and_credentials(
     assert user.strip() not in {"root", ""}
 
 
-def listen_with_tls(
-    mosquitto: MosquittoProcess, certificates: Certificates, *, password: str
-) -> int:
+def test_credentials_are_changed_under_load_by_a_restart_that_loses_nothing(
+    make_systemd_scene: MakeScene,
+    kafka: ChosenKafka,
+    certificates: Certificates,
+    systemd: BootedSystemd,
+    mosquitto: MosquittoProcess,
+) -> None:
+    mqtt = listen_with_tls(mosquitto, certificates)
+    accept_password(mosquitto, "old")
+    mosquitto.restart()
+    scene = make_systemd_scene(kafka.client)
+    systemd.write("/etc/mqtt-kafka-bridge/ca.crt", certificates.ca_file.read_text())
+    keep_credentials(systemd, certificates.bridge, "old")
+    bridge = scene.start(mqtt=mqtt)
+    assert isinstance(bridge, BridgeUnit)
+    devices = scene.devices(window=500)
+    devices.start(fleet(20), rate_per_s=2_000.0)
+    await_received(bridge, 2_000)
+
+    accept_password(mosquitto, "new")  # From the reload on, the old one is refused.
+    mosquitto.send_signal(signal.SIGHUP)
+    keep_credentials(systemd, certificates.device("device-1"), "new")
+    bridge.restart()
+    bridge.wait_ready(QUIET_DEADLINE_S)
+    await_received(bridge, 2_000)
+    devices.stop()
+    reckoning = scene.reckon_when_quiet(bridge)
+
+    reckoning.assert_holds()
+    reckoning.assert_nothing_doubled()
+
+
+def listen_with_tls(mosquitto: MosquittoProcess, certificates: Certificates) -> dict[str, Any]:
     """Give the broker a second listener, for who has a certificate and the password."""
     port = free_port()
+    text = mosquitto.config_path.read_text()
+    listener = TLS_LISTENER.format(port=port, directory=certificates.directory)
+    passwords = f"password_file {mosquitto.directory}/passwords\n"
+    mosquitto.config_path.write_text(f"{text}{listener}{passwords}")
+    return {
+        "port": port,
+        "username": "bridge",
+        "password": {"credential": "mqtt-password"},
+        "tls": {
+            "ca_file": "/etc/mqtt-kafka-bridge/ca.crt",
+            "cert_file": f"{CREDENTIALS}/mqtt.crt",
+            "key_file": f"{CREDENTIALS}/mqtt.key",
+        },
+    }
+
+
+def accept_password(mosquitto: MosquittoProcess, password: str) -> None:
+    """Let the bridge in with this password alone, once the broker has read it."""
     passwords = mosquitto.directory / "passwords"
     passwords.write_text(f"bridge:{password}\n")
     passwords.chmod(0o600)
     subprocess.run(["mosquitto_passwd", "-U", passwords], check=True, capture_output=True)
-    text = mosquitto.config_path.read_text()
-    listener = TLS_LISTENER.format(port=port, directory=certificates.directory)
-    mosquitto.config_path.write_text(f"{text}{listener}password_file {passwords}\n")
-    mosquitto.restart()
-    return port
+
+
+def keep_credentials(systemd: BootedSystemd, identity: Identity, password: str) -> None:
+    """Write what the unit is given at its next start."""
+    credentials = {
+        "mqtt-password": f"{password}\n",
+        "mqtt.crt": identity.cert_file.read_text(),
+        "mqtt.key": identity.key_file.read_text(),
+    }
+    for name, text in credentials.items():
+        path = f"/etc/credstore/mqtt-kafka-bridge.{name}"
+        systemd.write(path, text)
+        systemd.run("chmod", "600", path)
 
 
 def test_a_bad_message_is_found_in_the_journal_by_its_device(
