@@ -94,10 +94,6 @@ class Swept(NamedTuple):
     """False: call again, there is more to look at."""
 
 
-def _nothing_expected(_: bytes) -> None:
-    return None
-
-
 class Silence:
     """The time at which each device was last heard, and what was told of it.
 
@@ -110,7 +106,7 @@ class Silence:
         self,
         rules: SilenceRules,
         *,
-        interval_s_of: Callable[[bytes], float | None] = _nothing_expected,
+        interval_s_of: Callable[[bytes], float | None] = lambda _: None,
     ) -> None:
         self._rules = rules
         self._interval_s_of = interval_s_of
@@ -241,7 +237,6 @@ class Silence:
         slot = self._slots.enter(device)
         self._counts[UNWATCHED] += 1
         self._put(slot, LIVE)
-        self._mark[slot] |= _LEARNING
         self._heard_s[slot] = at_s
         self._ask(slot)
         if not is_placed:
@@ -270,9 +265,9 @@ class Silence:
                 if self._intervals.note(slot, gap_s):
                     self._mark[slot] &= ~_LEARNING
                     self._ask(slot)
-            elif not state and not 0 < self._interval_s[slot] < self._rules.expected_interval_s:
+            elif not state:
                 return  # The next gap is from the message before.
-        elif state in _FORGETTING:
+        elif state in _FORGETTING and self._interval_s[slot] == self._intervals.learned_s[slot]:
             self._mark[slot] |= _LEARNING
             self._intervals.begin(slot)
         self._heard_s[slot] = at_s
@@ -287,7 +282,12 @@ class Silence:
 
     def _ask(self, slot: int) -> None:
         interval_s = self._interval_s_of(self._slots.keys[slot])
-        self._interval_s[slot] = interval_s or self._intervals.learned_s[slot]
+        learned_s = self._intervals.learned_s[slot]
+        self._interval_s[slot] = interval_s or learned_s
+        if interval_s:  # What the registry says need not be learned: half a microsecond a message.
+            self._mark[slot] &= ~_LEARNING
+        elif not learned_s:
+            self._mark[slot] |= _LEARNING
         self._asked[slot] = self._edition
 
     def sweep(self, now_s: float, budget: int = BUDGET) -> Swept:

@@ -115,6 +115,24 @@ def test_the_registry_is_above_what_was_learned_and_a_change_of_it_counts_when_t
     assert ["DeviceSilent"] == names(facts)
 
 
+def test_a_device_that_the_registry_lets_go_of_is_learned_from_then_on() -> None:
+    registry: dict[bytes, float] = {DEVICE: 100.0}
+    found = silence(registry.get)
+    for now_s in range(0, 1_000, 100):
+        found.heard([DEVICE], float(now_s))
+    registry.clear()
+    found.registry_changed()
+    told = pass_by(found, 901, 1_100)
+
+    for now_s in range(1_100, 2_000, 200):
+        found.heard([DEVICE], float(now_s))
+        told += pass_by(found, now_s, now_s + 200)
+    facts = [fact for _, fact in pass_by(found, 2_100, 3_000)]
+
+    assert [] == told
+    assert [DeviceSilent(DEVICE, 601.0, 200.0)] == facts
+
+
 def test_a_device_that_speaks_more_rarely_than_before_is_told_a_few_times_and_then_learned() -> (
     None
 ):
