@@ -27,6 +27,17 @@ _PYTHON: Final = "/usr/bin/python3"
 _REPOSITORY: Final = Path(__file__).resolve().parents[2]
 _BOOT_DEADLINE_S: Final = 120.0
 _COMMAND_TIMEOUT_S: Final = 120.0
+_CGROUPS: Final = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+_IN_OWN_CGROUP: Final = f"""\
+name=$1; shift
+for each in {" ".join(_CGROUPS)}; do
+    if [ -e "$each/cgroup.procs" ]; then
+        mkdir -p "$each/$name" && echo $$ > "$each/$name/cgroup.procs"
+    fi
+done
+exec "$@"
+"""
+"""Where no systemd of this machine makes cgroups: containers side by side would share theirs."""
 _UP: Final = frozenset({"running", "degraded"})
 
 
@@ -65,20 +76,24 @@ class BootedSystemd(ChildProcess):
         directory.mkdir(parents=True, exist_ok=True)
         super().__init__("systemd", directory / "systemd.log")
         self._directory = directory
+        self._machine = f"bridge-{os.getpid()}"
 
     def start(self) -> None:
         """Boot, and wait until systemd is up."""
         packages = Path(psutil.__file__).parents[1]
+        is_under_systemd = Path("/run/systemd/system").exists()
+        shell = [] if is_under_systemd else ["sh", "-c", _IN_OWN_CGROUP, "sh", self._machine]
         self.spawn(
             [
+                *shell,
                 "systemd-nspawn",
                 "--boot",
                 "--quiet",
                 "--directory=/",
                 "--volatile=yes",
                 "--register=no",
-                "--keep-unit",
-                f"--machine=bridge-{os.getpid()}",
+                *([] if is_under_systemd else ["--keep-unit"]),
+                f"--machine={self._machine}",
                 "--console=pipe",
                 f"--bind-ro={packages}:{_PACKAGES}",
                 f"--bind-ro={self._directory}:/mnt",
@@ -92,6 +107,15 @@ class BootedSystemd(ChildProcess):
             deadline_s=_BOOT_DEADLINE_S,
             poll_s=0.2,
         )
+
+    def stop(self, timeout_s: float = 30.0) -> int:
+        """Power off, and remove the cgroups that were made for it."""
+        exit_code = super().stop(timeout_s)
+        for hierarchy in map(Path, _CGROUPS):
+            made = hierarchy / self._machine
+            for each in sorted(made.glob("**/"), reverse=True):  # The innermost first.
+                each.rmdir()
+        return exit_code
 
     def install(self, wheel: Path) -> None:
         """Install the bridge as docs/systemd.md does; its dependencies come from this machine."""
