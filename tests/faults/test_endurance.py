@@ -81,6 +81,7 @@ def test_only_a_campaign_with_nothing_wrong_holds(wrong: dict[str, object]) -> N
         "residue": 0,
         "rss_peak_mb_first": 1.0,
         "rss_peak_mb_later": 1.0,
+        "rss_calm_mb": (1.0, 1.0),
         "descriptors_at_end": 1,
     }
 
