@@ -32,6 +32,7 @@ _PASSING = frozenset(
         KafkaError._TIMED_OUT,  # noqa: SLF001
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
         KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+        KafkaError._DESTROY_BROKER,  # noqa: SLF001  its address changed meanwhile
     }
 )
 
