@@ -336,16 +336,25 @@ class Flow:
             knowledge = self._duplicates.judge(identity.key)
             if knowledge is _SAME or knowledge is _UNDER_WAY:
                 return _PASSED, Duplicate(identity.key, knowledge is _UNDER_WAY)
-        if policy is not None and policy.allowance is not None and not packet.retain:
-            entry = policy.registry.look_up(address.device_id)
-            excess = policy.allowance.judge(address, entry, received)
-            if excess is not None:
-                if identity is not None:
-                    self._duplicates.abandon(identity.key)
-                if type(excess) is Dropped:
-                    return _PASSED, excess
-                return self._reject(packet, excess, address, properties, received)
-        return _PASSED, write_opaque(packet, address, properties, received, identity)
+        excess = None
+        try:
+            if policy is not None and policy.allowance is not None and not packet.retain:
+                entry = policy.registry.look_up(address.device_id)
+                excess = policy.allowance.judge(address, entry, received)
+            if excess is None:
+                return _PASSED, write_opaque(packet, address, properties, received, identity)
+        except Exception:
+            self._abandon(identity)
+            raise
+        self._abandon(identity)
+        if type(excess) is Dropped:
+            return _PASSED, excess
+        return self._reject(packet, excess, address, properties, received)
+
+    def _abandon(self, identity: Identity | None) -> None:
+        """Make a key new again of which no record will be."""
+        if identity is not None:
+            self._duplicates.abandon(identity.key)
 
     def _forward(  # noqa: PLR0913, PLR0917 - what the flow knows of the message
         self,

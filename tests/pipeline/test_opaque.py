@@ -1,6 +1,6 @@
 """Opaque messages: bytes that are carried as they are."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -117,3 +117,35 @@ def test_a_refused_message_without_a_key_is_one_letter_however_often_it_comes() 
     assert ("kafka_refused", b"x") == (letter.dead_letter.reason, letter.value)
     assert headers(letter)["idempotency-key"].startswith("dev-0001::")
     assert isinstance(again, Duplicate)
+
+
+class BrokenAllowance(Allowance):
+    """A policy with a bug of ours."""
+
+    def judge(self, *_: Any, **__: Any) -> NoReturn:
+        raise RuntimeError("broken")
+
+
+def test_after_a_fault_of_ours_the_key_is_new_again() -> None:
+    route = Route(filter="alarms/+/events", kind="opaque", kafka_topic="alarms")
+    duplicates = Duplicates(DedupWindow(ttl_s=1e9, keys_max=100, keys_min=10))
+    allowance = BrokenAllowance.of(LimitsSection(), (route,), Limits())
+    policy = Policy.of(ValidationSection(), Registry(), allowance)
+    broken, whole = (
+        Flow(
+            routes=(route,),
+            dead_letter_topic="dlq",
+            validation=ValidationSection(),
+            entropy=lambda size: b"\xff" * size,
+            duplicates=duplicates,
+            policy=each,
+        )
+        for each in (policy, None)
+    )
+
+    letter = carry(broken, payload=b"x", user_properties=KEYED)
+    record = carry(whole, payload=b"x", user_properties=KEYED)
+
+    assert letter.dead_letter is not None
+    assert "internal_error" == letter.dead_letter.reason
+    assert record.dead_letter is None, "a duplicate of what is under way for ever is never PUBACKed"
