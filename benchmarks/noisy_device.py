@@ -10,22 +10,17 @@ clock. Windows come in pairs, the order alternating, and the ratio is taken with
 
 import argparse
 import itertools
-import json
 import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
-from confluent_kafka import OFFSET_END, TopicPartition
 
 from benchmarks.figures import Spread
 from tests.support.bridge_process import BridgeProcess
@@ -33,7 +28,7 @@ from tests.support.devices import DeviceMessage, telemetry
 from tests.support.eventually import eventually, let_last
 from tests.support.kafka_client import KafkaClient
 from tests.support.kafka_cluster import KafkaProcess
-from tests.support.latency import p99
+from tests.support.latency import LatencyProbe, p99
 from tests.support.lean_publisher import LeanPublisher
 from tests.support.mosquitto import MosquittoProcess
 from tests.support.processes import ChildProcess
@@ -90,47 +85,6 @@ def _speak(prefix: str, count: int) -> Iterator[DeviceMessage]:
         yield telemetry(device_id, number)
 
 
-# ---------------------------------------------------------------------- the consumer
-
-
-class Ages:
-    """How old the records of the others are when a consumer has them."""
-
-    def __init__(self, client: KafkaClient, topic: str) -> None:
-        self.seen: list[float] = []
-        self._consumer = client.consumer()
-        self._topic = topic
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        spots = [TopicPartition(self._topic, each, OFFSET_END) for each in range(PARTITIONS)]
-        self._consumer.assign(spots)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End."""
-        self._over.set()
-        self._thread.join()
-        self._consumer.close()
-
-    def _run(self) -> None:
-        noisy = NOISY.encode()
-        while not self._over.is_set():
-            for record in self._consumer.consume(1_000, timeout=0.02):
-                now = time.time()
-                if record.error() is None and record.key() != noisy:
-                    sent = json.loads(record.value() or b"{}")["timestamp"]
-                    self.seen.append(now - datetime.fromisoformat(sent).timestamp())
-
-
 # ---------------------------------------------------------------------- the windows
 
 
@@ -145,16 +99,17 @@ class Window(msgspec.Struct, frozen=True):
 
 
 def measure(
-    bridge: BridgeProcess, noisy: Devices, ages: Ages, *, is_noisy: bool, seconds: float
+    bridge: BridgeProcess, noisy: Devices, probe: LatencyProbe, *, is_noisy: bool, seconds: float
 ) -> Window:
     """Let one window pass."""
     limited = bridge.metric("bridge_dead_letters_total", reason="rate_limited")
     if is_noisy:
         noisy.send_signal(_ON)
     let_last(SETTLE_S)
-    ages.seen.clear()
+    began_s = time.monotonic()
     let_last(seconds)
-    seen = sorted(ages.seen)
+    seen = sorted(probe.ages(began_s, time.monotonic()))
+    probe.seen.clear()
     if is_noisy:
         noisy.send_signal(_OFF)
     limited = bridge.metric("bridge_dead_letters_total", reason="rate_limited") - limited
@@ -206,12 +161,12 @@ def run(
         cleanup.callback(noisy.kill)
         others.send_signal(_ON)
         found: list[tuple[Window, Window]] = []
-        with Ages(client, topics[0]) as ages:
+        with LatencyProbe(client, topics[0], PARTITIONS, without=NOISY.encode()) as probe:
             let_last(warm_up_s)  # Caches, the JIT of Kafka.
             for number in range(pairs):
                 order = (False, True) if number % 2 == 0 else (True, False)
                 both = {
-                    each: measure(bridge, noisy, ages, is_noisy=each, seconds=seconds)
+                    each: measure(bridge, noisy, probe, is_noisy=each, seconds=seconds)
                     for each in order
                 }
                 found.append((both[False], both[True]))

@@ -19,13 +19,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from bridge.kafka.partitions import Place
+
 LATENESS_S: Final = 5.0
 """From the stamp of a record to Kafka; a topic that takes longer goes to the bridge's spool."""
 AHEAD_MAX_S: Final = 300.0
 """A partition that was read so far beyond another waits: buckets are memory."""
-
-Place = tuple[str, int]
-"""A Kafka topic and a partition."""
 
 
 class Said(NamedTuple):

@@ -11,6 +11,9 @@ _M: Final = 0x5BD1_E995
 _SEED: Final = 0x9747_B28C
 KEYS_REMEMBERED: Final = 65_536
 
+Place = tuple[str, int]
+"""A Kafka topic and a partition."""
+
 
 @lru_cache(maxsize=KEYS_REMEMBERED)
 def partition_of(key: bytes, partitions: int) -> int:

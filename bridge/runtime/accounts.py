@@ -17,7 +17,7 @@ from bridge.observe.counters import (
     Status,
 )
 from bridge.observe.log import EventLog
-from bridge.pipeline.verdict import Dropped, Reason
+from bridge.pipeline.verdict import Reason
 from bridge.runtime.detour import Follower, Safe
 
 _FAILED: Final = frozenset({str(Reason.KAFKA_REFUSED), str(Reason.INTERNAL_ERROR)})
@@ -67,15 +67,11 @@ class Accounts:
     def settle_shed(self, dropped: Iterable[tuple[Record, Settleable | None]]) -> None:
         """Settle what is dropped because Kafka is slow, and who waited for the same message."""
         for record, receipt in dropped:
-            self._settle_dropped(SHED, receipt)
-            for each in self._duplicates.abandon(record.dedup_key):
-                self._settle_dropped(SHED, each)
+            for each in (receipt, *self._duplicates.abandon(record.dedup_key)):
+                self.settle_dropped(SHED, each)
 
-    def settle_dropped(self, dropped: Dropped, receipt: Settleable | None) -> None:
+    def settle_dropped(self, reason: str, receipt: Settleable | None) -> None:
         """Settle what a policy leaves out, and count it by its reason."""
-        self._settle_dropped(dropped.reason, receipt)
-
-    def _settle_dropped(self, reason: str, receipt: Settleable | None) -> None:
         counters = self._counters
         counters.messages[Status.DROPPED] += 1
         counters.dropped[reason] += 1

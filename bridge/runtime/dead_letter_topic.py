@@ -1,10 +1,8 @@
 """The dead letter topic as one-shot commands read it: from here to a fixed end; blocking."""
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
-import msgspec
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
@@ -17,27 +15,27 @@ from confluent_kafka import (
 
 from bridge.config.paths import quoted
 from bridge.errors import UnavailableError
+from bridge.kafka.partitions import Place
 from bridge.kafka.properties import Value
 from bridge.pipeline.letters.letter import Letter, read_letter
-from bridge.pipeline.letters.marks import Committed, Place
+from bridge.pipeline.letters.marks import Committed
 from bridge.pipeline.letters.selection import GROUP_PREFIX, Selection
-from bridge.runtime.kafka_tail import offsets_at, reader_properties
+from bridge.runtime.kafka_reading import (
+    Extent,
+    SilentError,
+    as_bytes,
+    messages_between,
+    offsets_at,
+    place_of,
+    reader_properties,
+)
 
 ANSWER_S: Final = 10.0
 """So long a cluster may take for one answer; then it counts as away."""
 SETTLE_S: Final = 40.0
 """So long for committed offsets: a transaction of a killed replay may be open for 30 s."""
 GROUP_OF_READERS: Final = "mqtt-kafka-bridge-dlq"
-_CONSUME_S: Final = 0.05
-"""`consume` waits so long for a whole batch, even when every partition has reached its end."""
 _FETCH_KBYTES: Final = 16_384
-
-
-class Extent(msgspec.Struct, frozen=True):
-    """Where each partition begins, after what retention has deleted, and where it ends."""
-
-    lows: dict[Place, int]
-    ends: dict[Place, int]
 
 
 class DeadLetterTopic:
@@ -119,57 +117,25 @@ class DeadLetterTopic:
     ) -> Iterator[list[Letter]]:
         """Give the letters between, in the order of each partition, at most `batch` at a time.
 
-        Not every offset is a record: compaction leaves gaps, a transaction its marker. So a
-        partition is over where it says its end, or where something beyond it comes.
-
         Raises:
             UnavailableError: As `extent`.
         """
-        unread = {place for place, start in starts.items() if start < ends[place]}
         try:
-            self.consumer.assign(
-                [TopicPartition(*place, starts[place]) for place in sorted(unread)]
-            )
-            heard_at = time.monotonic()
-            while unread:
-                messages = self.consumer.consume(batch, timeout=_CONSUME_S)
-                if messages:
-                    heard_at = time.monotonic()
-                elif time.monotonic() - heard_at > ANSWER_S:
-                    raise UnavailableError(
-                        f"Kafka topic {quoted(self.kafka_topic)}: no record within {ANSWER_S:g} s"
-                    )
-                letters = self._take(messages, ends, unread)
+            for messages in messages_between(
+                self.consumer, starts, ends, batch=batch, patience_s=ANSWER_S
+            ):
+                letters = [
+                    _read(each)
+                    for each in messages
+                    # What is written beyond the end meanwhile is not for us.
+                    if int(each.offset() or 0) < ends[place_of(each)]
+                ]
                 if letters:
                     yield letters
-                    heard_at = time.monotonic()
+        except SilentError as error:
+            raise UnavailableError(f"Kafka topic {quoted(self.kafka_topic)}: {error}") from error
         except KafkaException as error:
             raise self._unavailable(error) from error
-
-    def _take(
-        self, messages: Iterable[Message], ends: Mapping[Place, int], unread: set[Place]
-    ) -> list[Letter]:
-        letters: list[Letter] = []
-        over: set[Place] = set()
-        for message in messages:
-            place = (str(message.topic()), int(message.partition() or 0))
-            error = message.error()
-            if error is not None:
-                if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-                    _raise(error)
-                over.add(place)
-                continue
-            offset = int(message.offset() or 0)
-            if offset < ends[place]:
-                letters.append(_read(message, place, offset))
-            if offset + 1 >= ends[place]:
-                over.add(place)
-        over &= unread
-        if over:
-            # What is written beyond the end meanwhile is not for us.
-            self.consumer.pause([TopicPartition(*place) for place in over])
-            unread -= over
-        return letters
 
     def _unavailable(self, error: KafkaException) -> UnavailableError:
         reason = error.args[0]
@@ -195,18 +161,15 @@ def _raise(error: KafkaError | None) -> None:
         raise KafkaException(error)
 
 
-def _read(message: Message, place: Place, offset: int) -> Letter:
+def _read(message: Message) -> Letter:
     headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
+    kafka_topic, partition = place_of(message)
     return read_letter(
-        kafka_topic=place[0],
-        partition=place[1],
-        offset=offset,
-        key=_as_bytes(message.key()),
-        payload=_as_bytes(message.value()),
+        kafka_topic=kafka_topic,
+        partition=partition,
+        offset=int(message.offset() or 0),
+        key=as_bytes(message.key()),
+        payload=as_bytes(message.value()),
         headers=headers or (),
         timestamp_ms=message.timestamp()[1],
     )
-
-
-def _as_bytes(sent: bytes | str | None) -> bytes:
-    return sent.encode() if isinstance(sent, str) else sent or b""

@@ -11,7 +11,7 @@ of its broker, not after ever so many records of somebody else.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
 from confluent_kafka import (
@@ -25,9 +25,18 @@ from confluent_kafka import (
 )
 
 from bridge.fleet.dedup_window import KEY_BYTES, Kind, compact, compact_copy
+from bridge.kafka.partitions import Place
 from bridge.kafka.properties import Value
+from bridge.runtime.kafka_reading import (
+    REQUEST_TIMEOUT_S,
+    Extent,
+    SilentError,
+    messages_between,
+    offsets_at,
+    place_of,
+    reader_properties,
+)
 
-REQUEST_TIMEOUT_S: Final = 5.0
 SLOW_ANSWER_S: Final = 1.0
 """A first answer that took longer came from a cluster that was away."""
 STILL_S: Final = 0.2
@@ -37,9 +46,6 @@ STILL_FACTOR_MAX: Final = 5
 PARTITION_RECORDS_MAX: Final = 1_000_000
 """No more of one partition is read from a checkpoint: some 10 s, and 16 MB of keys."""
 _CONSUME_BATCH: Final = 2_000
-_CONSUME_S: Final = 0.02
-"""`consume` waits so long for a whole batch, even when every partition has reached its end."""
-_PASSED_ON: Final = ("security.", "ssl.", "sasl.", "socket.", "broker.", "client.id")
 _HEADER: Final = "idempotency-key"
 _ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
 _FORBIDDEN: Final = frozenset(
@@ -47,25 +53,8 @@ _FORBIDDEN: Final = frozenset(
 )
 
 
-Place = tuple[str, int]
-"""A Kafka topic and a partition."""
 Ends = Mapping[Place, int]
 """For each partition the offset of the record that comes next."""
-
-
-def reader_properties(properties: Mapping[str, Value], group_id: str) -> dict[str, Any]:
-    """Build a consumer's configuration from the producer's; its group is never joined."""
-    passed_on = {name: value for name, value in properties.items() if name.startswith(_PASSED_ON)}
-    return passed_on | {
-        "bootstrap.servers": properties["bootstrap.servers"],
-        "group.id": group_id,  # Librdkafka wants one.
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "isolation.level": "read_committed",
-        # Retention may pass a start between the question and the first fetch.
-        "auto.offset.reset": "earliest",
-        "log_level": 0,
-    }
 
 
 class TailUnavailableError(Exception):
@@ -112,21 +101,6 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     ttl_s: float
     keys_max: int
     keys_min: int
-
-
-class Extent(msgspec.Struct, frozen=True):
-    """Where each partition begins, after what retention has deleted, and where it ends."""
-
-    lows: dict[Place, int]
-    ends: dict[Place, int]
-
-    def only(self, places: Iterable[Place]) -> "Extent":
-        """Leave the other partitions out."""
-        chosen = list(places)
-        return Extent(
-            {place: self.lows[place] for place in chosen},
-            {place: self.ends[place] for place in chosen},
-        )
 
 
 class Scope(msgspec.Struct):
@@ -310,37 +284,14 @@ class KafkaTail:
         return ends
 
     def _read_between(self, consumer: Consumer, starts: Ends, ends: Ends) -> Iterator[Chunk]:
-        """Read on until each partition says its end, or the position is there.
-
-        Not every offset is a record: compaction leaves gaps, a transaction its marker.
-        """
-        unread = {place for place, start in starts.items() if start < ends[place]}
-        if not unread:
-            return
-        consumer.assign([_spot(place, starts[place]) for place in unread])
-        heard_at = time.monotonic()
-        while unread:
-            messages = consumer.consume(_CONSUME_BATCH, timeout=_CONSUME_S)
-            if messages:
-                heard_at = time.monotonic()
-            elif time.monotonic() - heard_at > REQUEST_TIMEOUT_S:
-                raise TailUnavailableError("no record within the time of a request")
-            newest, keys = 0, bytearray()
-            for message in messages:
-                error = message.error()
-                place = (str(message.topic()), int(message.partition() or 0))
-                offset = int(message.offset() or 0)
-                if error is not None:
-                    if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-                        raise KafkaException(error)
-                    unread.discard(place)
-                    continue
-                newest = max(newest, message.timestamp()[1])
-                keys += self._key_of(message, place[0])
-                if offset + 1 >= ends[place]:
-                    unread.discard(place)
-            if keys:
-                yield Chunk(newest, bytes(keys))
+        """Read what lies between; records beyond an end are known too where they come along."""
+        try:
+            for messages in messages_between(consumer, starts, ends, batch=_CONSUME_BATCH):
+                keys = b"".join(self._key_of(each, str(each.topic())) for each in messages)
+                if keys:
+                    yield Chunk(max(each.timestamp()[1] for each in messages), keys)
+        except SilentError as error:
+            raise TailUnavailableError(str(error)) from error
 
     def _key_of(self, message: Message, topic: str) -> bytes:
         headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
@@ -388,7 +339,9 @@ def _window_starts(consumer: Consumer, extent: Extent, window: Window) -> dict[P
 def _newest_ms(consumer: Consumer, extent: Extent) -> dict[Place, int]:
     """Read the last record of each partition for its timestamp."""
     spots = [
-        _spot(place, end - 1) for place, end in extent.ends.items() if end > extent.lows[place]
+        TopicPartition(*place, end - 1)
+        for place, end in extent.ends.items()
+        if end > extent.lows[place]
     ]
     newest: dict[Place, int] = {}
     if not spots:
@@ -400,8 +353,7 @@ def _newest_ms(consumer: Consumer, extent: Extent) -> dict[Place, int]:
         if not messages:
             raise TailUnavailableError("no record within the time of a request")
         for message in messages:
-            place = (str(message.topic()), int(message.partition() or 0))
-            error = message.error()
+            place, error = place_of(message), message.error()
             if error is None:
                 newest[place] = max(newest.get(place, 0), message.timestamp()[1])
             elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
@@ -414,28 +366,6 @@ def _newest_ms(consumer: Consumer, extent: Extent) -> dict[Place, int]:
 def _starts_at(consumer: Consumer, extent: Extent, unix_ms: int) -> dict[Place, int]:
     found = offsets_at(consumer, extent.ends, unix_ms)
     return {place: found.get(place, end) for place, end in extent.ends.items()}
-
-
-def offsets_at(consumer: Consumer, places: Iterable[Place], unix_ms: int) -> dict[Place, int]:
-    """Ask for the first offsets that are not older; absent where there is none.
-
-    `OFFSET_BEGINNING` and `OFFSET_END` are times too, to Kafka; one request a broker, not two a
-    partition as for watermarks.
-    """
-    spots = [_spot(place, unix_ms) for place in places]
-    if not spots:
-        return {}
-    found: dict[Place, int] = {}
-    for each in consumer.offsets_for_times(spots, timeout=REQUEST_TIMEOUT_S):
-        if each.error is not None:
-            raise KafkaException(each.error)
-        if each.offset >= 0:
-            found[each.topic, each.partition] = each.offset
-    return found
-
-
-def _spot(place: Place, offset: int) -> TopicPartition:
-    return TopicPartition(place[0], place[1], offset)
 
 
 def _translated(error: KafkaError) -> Exception:

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from bridge.kafka.partitions import Place
 from bridge.runtime import clock
 from bridge.runtime.checkpoints import Checkpoints
-from bridge.runtime.kafka_tail import Ends, Place
+from bridge.runtime.kafka_tail import Ends
 from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.tail_reader import TailReader
 from bridge.runtime.traffic import Traffic

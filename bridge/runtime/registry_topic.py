@@ -27,9 +27,8 @@ from confluent_kafka import (
 from bridge.fleet.registry import DeviceEntry, Interning, decode_entry
 from bridge.fleet.registry_file import is_device_id
 from bridge.kafka.properties import Value
-from bridge.runtime.kafka_tail import reader_properties
+from bridge.runtime.kafka_reading import REQUEST_TIMEOUT_S, as_bytes, reader_properties
 
-REQUEST_TIMEOUT_S: Final = 5.0
 LOOK_AGAIN_S: Final = 30.0
 """How often the partitions of the topic are asked for."""
 _CONSUME_BATCH: Final = 2_000
@@ -196,7 +195,7 @@ class RegistryTopic:
             if offset < self._next_offsets.get(partition, 0):
                 raise TopicUnavailableError("the topic was made anew")
             self._next_offsets[partition] = offset + 1
-            key = _as_bytes(message.key())
+            key = as_bytes(message.key())
             try:
                 device_id, entry = self._read(key, message.value())
             except ValueError as problem:
@@ -215,11 +214,7 @@ class RegistryTopic:
             raise ValueError("the key is no device id")
         if value is None:
             return device_id, None
-        return device_id, self._interning.intern(decode_entry(_as_bytes(value)))
-
-
-def _as_bytes(sent: bytes | str | None) -> bytes:
-    return sent.encode() if isinstance(sent, str) else sent or b""
+        return device_id, self._interning.intern(decode_entry(as_bytes(value)))
 
 
 def _describe(error: KafkaError) -> str:

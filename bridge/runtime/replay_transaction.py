@@ -10,9 +10,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from bridge.errors import UnavailableError
 from bridge.kafka.delivery import Fate, fate_of
+from bridge.kafka.partitions import Place
 from bridge.kafka.properties import Value
 from bridge.kafka.record import Record
-from bridge.pipeline.letters.marks import Place
 from bridge.pipeline.letters.selection import GROUP_PREFIX
 from bridge.runtime.fault_points import reach
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 
 from bridge.config.paths import quoted
 from bridge.errors import UnavailableError
+from bridge.kafka.partitions import Place
 from bridge.kafka.record import Record
 from bridge.pipeline.letters.letter import Letter
-from bridge.pipeline.letters.marks import Place, Plan, plan_replay
+from bridge.pipeline.letters.marks import Plan, plan_replay
 from bridge.pipeline.letters.pace import Pace
 from bridge.pipeline.letters.rejudging import Judged, Rejudging
 from bridge.pipeline.letters.selection import Order

@@ -10,6 +10,7 @@ import msgspec
 from bridge.config.sections import BridgeConfig
 from bridge.fleet.dedup_window import DedupWindow, Kind
 from bridge.fleet.duplicates import Duplicates
+from bridge.kafka.partitions import Place
 from bridge.observe.log import EventLog
 from bridge.runtime import clock
 from bridge.runtime.kafka_producer import Properties
@@ -17,7 +18,6 @@ from bridge.runtime.kafka_tail import (
     Chunk,
     Ends,
     KafkaTail,
-    Place,
     Scope,
     Tail,
     TailForbiddenError,

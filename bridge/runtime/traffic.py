@@ -12,6 +12,7 @@ from typing import Final, Protocol, cast
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.lane import RETRY_S, Settlement
 from bridge.kafka.outbox import Outbox
+from bridge.kafka.partitions import Place
 from bridge.kafka.properties import headers_bytes
 from bridge.kafka.record import Instant, Record
 from bridge.kafka.shipment import Settleable, Shipment, shares_of
@@ -26,7 +27,7 @@ from bridge.runtime.clock import Clock, Timer
 from bridge.runtime.detour import Follower, Safe
 from bridge.runtime.fault_points import reach
 from bridge.runtime.kafka_narrator import KafkaNarrator
-from bridge.runtime.kafka_tail import Chunk, Place
+from bridge.runtime.kafka_tail import Chunk
 from bridge.runtime.reading import Reading
 from bridge.runtime.shedder import LoadShedder
 from bridge.runtime.spooling import PRESSED_AFTER_S, Spooling
@@ -284,7 +285,7 @@ class Traffic:
             records += outcome.records
             kept += [receipt, *[None] * (len(outcome.records) - 1)]
         elif isinstance(outcome, Dropped):
-            self._accounts.settle_dropped(outcome, receipt)
+            self._accounts.settle_dropped(outcome.reason, receipt)
         elif receipt is None:
             self._books.counters.messages[Status.DUPLICATE] += 1
         elif outcome.is_under_way:

@@ -23,17 +23,24 @@ from confluent_kafka import (
 
 from bridge.fleet.listening import Told
 from bridge.fleet.presence import read_presence
-from bridge.fleet.timeline import Place, Said
-from bridge.kafka.partitions import partition_of
+from bridge.fleet.timeline import Said
+from bridge.kafka.partitions import Place, partition_of
 from bridge.kafka.properties import Value
 from bridge.observe.counters import AlertType
-from bridge.runtime.kafka_tail import REQUEST_TIMEOUT_S, offsets_at, reader_properties
+from bridge.runtime.kafka_reading import (
+    REQUEST_TIMEOUT_S,
+    SilentError,
+    messages_between,
+    offsets_at,
+    reader_properties,
+)
 
 ASK_EVERY_S: Final = 1.0
 """How often it is asked where the partitions end: one request a broker."""
 ALERTS_MAX: Final = 200_000
 """So many of the last alerts of each partition are read: months of them."""
 POLLED_MAX: Final = 5_000
+_ALERTS_BATCH: Final = 2_000
 _MS_PER_S: Final = 1e3
 _SESSION_TIMEOUT_MS: Final = 20_000
 """After it the partitions of a `watch` that died go to another; less, and a busy host loses them
@@ -335,22 +342,11 @@ class WatchReader:
             answer = consumer.list_topics(self._alerts, timeout=REQUEST_TIMEOUT_S)
             places = [(self._alerts, each) for each in answer.topics[self._alerts].partitions]
             ends = offsets_at(consumer, places, OFFSET_END)
-            unread = {place for place, end in ends.items() if end}
-            consumer.assign(
-                [TopicPartition(*place, max(0, ends[place] - ALERTS_MAX)) for place in unread]
-            )
-            while unread:
-                message = consumer.poll(REQUEST_TIMEOUT_S)
-                if message is None:
-                    raise WatchUnavailableError(f"{self._alerts}: no record within a request")
-                place = (self._alerts, int(message.partition() or 0))
-                error = message.error()
-                if error is None:
-                    yield message
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                    unread.discard(place)
-                else:
-                    raise KafkaException(error)
+            starts = {place: max(0, end - ALERTS_MAX) for place, end in ends.items()}
+            for messages in messages_between(consumer, starts, ends, batch=_ALERTS_BATCH):
+                yield from messages
+        except SilentError as error:
+            raise WatchUnavailableError(f"{self._alerts}: {error}") from error
         finally:
             consumer.close()
 

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from bridge.fleet.dedup_window import KEY_BYTES
-from bridge.runtime.kafka_tail import Chunk, Ends, Place, Tail, Window
+from bridge.kafka.partitions import Place
+from bridge.runtime.kafka_tail import Chunk, Ends, Tail, Window
 from bridge.runtime.window_segments import (
     Content,
     Follows,

@@ -22,7 +22,8 @@ from typing import Final
 import msgspec
 
 from bridge.fleet.dedup_window import KEY_BYTES
-from bridge.runtime.kafka_tail import Chunk, Ends, Place, Window
+from bridge.kafka.partitions import Place
+from bridge.runtime.kafka_tail import Chunk, Ends, Window
 
 VERSION: Final = 1
 _MAGIC: Final = b"bwj"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bridge.fleet.timeline import AHEAD_MAX_S, LATENESS_S, Place, Said, Timeline
+from bridge.fleet.timeline import AHEAD_MAX_S, LATENESS_S, Said, Timeline
+from bridge.kafka.partitions import Place
 
 ONE, TWO = ("t", 0), ("t", 1)
 NOW_S = 10_000.0

@@ -13,8 +13,8 @@ from bridge.fleet.silence_facts import (
     FleetSilence,
     SilenceRules,
 )
-from bridge.fleet.timeline import LATENESS_S, Place, Said, Timeline
-from bridge.kafka.partitions import partition_of
+from bridge.fleet.timeline import LATENESS_S, Said, Timeline
+from bridge.kafka.partitions import Place, partition_of
 from tests.fleet.silences import each_minute
 
 PARTITIONS = 4

@@ -4,7 +4,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -153,21 +153,37 @@ def test_a_bad_configuration_is_told_and_not_tried_again(
     assert "mqtt.port: Expected int <= 65535, got 70000" in told
 
 
-def test_messages_pass_the_sandbox_with_mutual_tls_and_credentials(
+class Guarded(NamedTuple):
+    """A scene whose broker lets in who has a certificate and the password, and nobody else."""
+
+    scene: Scene
+    mqtt: dict[str, Any]
+    """The bridge's section."""
+
+
+@pytest.fixture
+def guarded(
     make_systemd_scene: MakeScene,
     kafka: ChosenKafka,
     certificates: Certificates,
     systemd: BootedSystemd,
     mosquitto: MosquittoProcess,
-) -> None:
+) -> Guarded:
+    """Give the unit a certificate and a password, and the broker no other way in."""
     mqtt = listen_with_tls(mosquitto, certificates)
     accept_password(mosquitto, "hush")
     mosquitto.restart()
-    scene = make_systemd_scene(kafka.client)
     systemd.write("/etc/mqtt-kafka-bridge/ca.crt", certificates.ca_file.read_text())
     keep_credentials(systemd, certificates.bridge, "hush")
+    return Guarded(make_systemd_scene(kafka.client), mqtt)
 
-    bridge = scene.start(mqtt=mqtt)
+
+def test_messages_pass_the_sandbox_with_mutual_tls_and_credentials(
+    guarded: Guarded, systemd: BootedSystemd
+) -> None:
+    scene = guarded.scene
+
+    bridge = scene.start(mqtt=guarded.mqtt)
     scene.devices().publish(fleet(10, 200))
     reckoning = scene.reckon_when_quiet(bridge)
 
@@ -178,19 +194,13 @@ def test_messages_pass_the_sandbox_with_mutual_tls_and_credentials(
 
 
 def test_credentials_are_changed_under_load_by_a_restart_that_loses_nothing(
-    make_systemd_scene: MakeScene,
-    kafka: ChosenKafka,
+    guarded: Guarded,
     certificates: Certificates,
     systemd: BootedSystemd,
     mosquitto: MosquittoProcess,
 ) -> None:
-    mqtt = listen_with_tls(mosquitto, certificates)
-    accept_password(mosquitto, "old")
-    mosquitto.restart()
-    scene = make_systemd_scene(kafka.client)
-    systemd.write("/etc/mqtt-kafka-bridge/ca.crt", certificates.ca_file.read_text())
-    keep_credentials(systemd, certificates.bridge, "old")
-    bridge = scene.start(mqtt=mqtt)
+    scene = guarded.scene
+    bridge = scene.start(mqtt=guarded.mqtt)
     assert isinstance(bridge, BridgeUnit)
     devices = scene.devices(window=500)
     devices.start(fleet(20), rate_per_s=2_000.0)

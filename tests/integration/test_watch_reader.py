@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from bridge.fleet.listening import Told
-from bridge.fleet.timeline import Place, Said
+from bridge.fleet.timeline import Said
+from bridge.kafka.partitions import Place
 from bridge.runtime.watch_reader import Assigned, Heard, WatchReader
 from tests.support.eventually import eventually
 from tests.support.kafka_choice import ChosenKafka

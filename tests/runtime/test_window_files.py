@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from bridge.runtime.kafka_tail import Chunk, Place, Tail, Window
+from bridge.kafka.partitions import Place
+from bridge.runtime.kafka_tail import Chunk, Tail, Window
 from bridge.runtime.window_files import JournalContent, WindowFiles
 from bridge.runtime.window_segments import list_paths
 

@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from bridge.kafka.partitions import Place
 from bridge.runtime.checkpoints import Checkpoints
-from bridge.runtime.kafka_tail import Ends, Place
+from bridge.runtime.kafka_tail import Ends
 from bridge.runtime.recovery import STUCK_PRODUCER_S
 from bridge.runtime.traffic import Traffic
 from tests.simulation.clock import Life

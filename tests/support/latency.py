@@ -20,12 +20,16 @@ _END_S = 30.0
 class LatencyProbe:
     """Consumes a topic from its end; of each record it keeps when it came and how old it was."""
 
-    def __init__(self, client: KafkaClient, topic: str, partitions: int) -> None:
+    def __init__(
+        self, client: KafkaClient, topic: str, partitions: int, *, without: bytes | None = None
+    ) -> None:
+        """`without` is a device that is not looked at."""
         self.seen: list[tuple[float, float, int]] = []
         """The instant on the monotonic clock, the age in seconds, and the partition."""
         self._consumer: Consumer = client.consumer()
         self._topic = topic
         self._partitions = partitions
+        self._without = without
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="latency", daemon=True)
 
@@ -57,6 +61,8 @@ class LatencyProbe:
             for message in self._consumer.consume(_BATCH, timeout=_POLL_S):
                 if message.error() is not None:
                     continue  # The topic may be deleted, and its leader away: that is the test.
+                if self._without is not None and message.key() == self._without:
+                    continue
                 sent = json.loads(message.value() or b"{}").get("timestamp")
                 age_s = time.time() - datetime.fromisoformat(sent).timestamp()
                 self.seen.append((time.monotonic(), age_s, message.partition() or 0))

@@ -7,12 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, Final
 
 import msgspec
 
 from bridge.cli.dead_letters.options import Prepared, prepare, selection_from
-from bridge.cli.dead_letters.progress import progress_of
+from bridge.cli.dead_letters.reading import read_letters
 from bridge.cli.telling import Known, row, shown, tell_layers
 from bridge.config.paths import quoted
 from bridge.errors import ExitCode, UsageError
@@ -24,7 +25,6 @@ from bridge.pipeline.letters.selection import Selection
 from bridge.pipeline.verdict import Duplicate, Readings, Several, Single
 from bridge.pipeline.wording import escape
 from bridge.runtime.clock import instant
-from bridge.runtime.dead_letter_topic import DeadLetterTopic
 from bridge.runtime.known_telemetry import read_registry
 
 SHOWN_MAX: Final = 100
@@ -109,23 +109,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _find(prepared: Prepared, selection: Selection, limit: int) -> _Found:
     found = _Found(limit)
-    topic = DeadLetterTopic(prepared.properties, prepared.kafka_topic)
-    try:
-        extent = topic.extent()
-        starts = topic.starts_for(selection, extent)
-        total = sum(end - starts[place] for place, end in extent.ends.items())
-        done = 0
-        with progress_of("reading", total, "dead letters") as show:
-            for letters in topic.read(starts, extent.ends, batch=_BATCH):
-                for letter in letters:
-                    if letter.is_letter and selection.matches(letter):
-                        found.add(letter)
-                if selection.dlq_id is not None and found.matching:
+    with closing(read_letters(prepared, selection, batch=_BATCH)) as letters:
+        for letter in letters:
+            if letter.is_letter and selection.matches(letter):
+                found.add(letter)
+                if selection.dlq_id is not None:
                     break
-                done += len(letters)
-                show(done, "")
-    finally:
-        topic.close()
     return found
 
 

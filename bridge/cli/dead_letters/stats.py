@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from bridge.cli.dead_letters.options import Prepared, prepare, selection_from
-from bridge.cli.dead_letters.progress import progress_of
+from bridge.cli.dead_letters.reading import read_letters
 from bridge.config.paths import quoted
 from bridge.errors import ExitCode
 from bridge.pipeline.dead_letter import IS_RETRYABLE
@@ -14,7 +14,6 @@ from bridge.pipeline.decode import decoding_of
 from bridge.pipeline.letters.census import HOURS_MAX, Census, Counted, FirmwareReader, TopCount
 from bridge.pipeline.letters.selection import Selection
 from bridge.pipeline.verdict import Reason
-from bridge.runtime.dead_letter_topic import DeadLetterTopic
 
 _BATCH = 1_000
 _BAR_WIDTH = 30
@@ -53,21 +52,9 @@ def take_census(prepared: Prepared, selection: Selection) -> Census:
     """Read the topic from end to end."""
     config = prepared.config
     census = Census(FirmwareReader(config.route, decoding_of(config)).read)
-    topic = DeadLetterTopic(prepared.properties, prepared.kafka_topic)
-    try:
-        extent = topic.extent()
-        starts = topic.starts_for(selection, extent)
-        total = sum(end - starts[place] for place, end in extent.ends.items())
-        done = 0
-        with progress_of("reading", total, "dead letters") as show:
-            for letters in topic.read(starts, extent.ends, batch=_BATCH):
-                for letter in letters:
-                    if not letter.is_letter or selection.matches(letter):
-                        census.add(letter)
-                done += len(letters)
-                show(done, "")
-    finally:
-        topic.close()
+    for letter in read_letters(prepared, selection, batch=_BATCH):
+        if not letter.is_letter or selection.matches(letter):
+            census.add(letter)
     return census
 
 

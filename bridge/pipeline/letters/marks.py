@@ -11,8 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-Place = tuple[str, int]
-"""A Kafka topic and a partition."""
+from bridge.kafka.partitions import Place
 
 
 class Mark(msgspec.Struct, frozen=True):

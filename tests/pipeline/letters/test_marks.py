@@ -2,7 +2,8 @@
 
 from hypothesis import given, strategies as st
 
-from bridge.pipeline.letters.marks import Committed, Place, Plan, Span, plan_replay
+from bridge.kafka.partitions import Place
+from bridge.pipeline.letters.marks import Committed, Plan, Span, plan_replay
 
 A, B = ("dlq", 0), ("dlq", 1)
 LOWS = {A: 0, B: 0}
