@@ -205,9 +205,15 @@ class _Side(asyncio.Protocol):
         if self.link.is_reset:
             self.reset()
         elif not self.is_server:
-            transport.pause_reading()
+            # Not at once: the transport of Python 3.11.2 begins to read after this call all the same,
+            # and what came before there was somewhere to write would be lost.
+            asyncio.get_running_loop().call_soon(self._wait_for_server)
         elif self.other.transport is not None:
             self.other.transport.resume_reading()
+
+    def _wait_for_server(self) -> None:
+        if self.transport is not None and self.other.transport is None:
+            self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Carry them across."""
