@@ -205,8 +205,8 @@ class _Side(asyncio.Protocol):
         if self.link.is_reset:
             self.reset()
         elif not self.is_server:
-            # Not at once: the transport of Python 3.11.2 begins to read after this call all the same,
-            # and what came before there was somewhere to write would be lost.
+            # Not at once: the transport of Python 3.11.2 begins to read after this call all the
+            # same, and what came before there was somewhere to write would be lost.
             asyncio.get_running_loop().call_soon(self._wait_for_server)
         elif self.other.transport is not None:
             self.other.transport.resume_reading()
