@@ -41,17 +41,29 @@ class Roll:
         self.measured_us: list[int | None] = []
         """Microseconds since 1970, UTC, as the device has it; None, it said nothing of use."""
         self.presences: list[Presence] = []
+        self.fault: Exception | None = None
+        """Why nothing is known of this batch: a bug of ours, which costs no message."""
 
     def clear(self) -> None:
         """Begin the next batch."""
         self.devices.clear()
         self.measured_us.clear()
         self.presences.clear()
+        self.fault = None
 
     def call(
         self, packets: Sequence[Inbound], carried: Sequence[Carried], addresses: AddressBook
     ) -> None:
-        """Take what was carried; one look-up and two appends a message."""
+        """Take what was carried; one look-up and two appends a message. Never raises."""
+        try:
+            self._call(packets, carried, addresses)
+        except Exception as error:  # noqa: BLE001 - the messages are judged, and are to go on
+            self.clear()
+            self.fault = error
+
+    def _call(
+        self, packets: Sequence[Inbound], carried: Sequence[Carried], addresses: AddressBook
+    ) -> None:
         add_device, add_measured = self.devices.append, self.measured_us.append
         for packet, (verdict, outcome) in zip(packets, carried, strict=True):
             address = addresses[packet.topic]

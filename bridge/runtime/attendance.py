@@ -95,7 +95,16 @@ class Attendance:
     # ------------------------------------------------------------------ what is heard
 
     def note(self, records: Sequence[Record], received: Instant) -> None:
-        """Take the roll of a batch, and the records that were made of it."""
+        """Take the roll of a batch, and the records that were made of it. Never raises."""
+        try:
+            if self.roll.fault is not None:
+                self._narrator.tell_fault(self.roll.fault)
+            self._note(records, received)
+        except Exception as error:  # noqa: BLE001 - the messages are to go on
+            self._narrator.tell_fault(error)
+        self.roll.clear()
+
+    def _note(self, records: Sequence[Record], received: Instant) -> None:
         roll, now_s = self.roll, received.monotonic_s
         self._now_s = now_s
         if roll.devices:
@@ -103,7 +112,6 @@ class Attendance:
             self._note_drifts(received)
         if self.silence is not None:
             self._hear(self.silence, now_s)
-        roll.clear()
         errors = [
             record.key
             for record in records

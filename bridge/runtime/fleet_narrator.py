@@ -16,7 +16,7 @@ from bridge.fleet.silence_facts import (
     SilenceFact,
 )
 from bridge.observe.counters import AlertType, Counters
-from bridge.observe.log import EventLog
+from bridge.observe.log import EventLog, raised_at
 from bridge.runtime.alert_records import Alert, AlertRecords
 from bridge.runtime.clock import Clock
 from bridge.runtime.gap_records import rfc3339
@@ -51,6 +51,10 @@ class FleetNarrator:
         self._counters = counters
         self._log = log
         self._clock = clock
+
+    def tell_fault(self, error: Exception) -> None:
+        """Tell of a bug of ours that cost a batch its roll."""
+        self._log.emit("attendance_failed", error=repr(error), where=raised_at(error))
 
     def tell(self, fact: SilenceFact, *, ago_s: float = 0.0) -> None:
         """Tell of a silence, or of its end; what `fact` says was so `ago_s` before now."""

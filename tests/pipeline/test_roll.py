@@ -137,3 +137,27 @@ def _batch(gateway: str, readings: list[tuple[str, int]]) -> Packet:
 
 def _second(number: int) -> int:
     return MEASURED_US - MEASURED_US % 1_000_000 - 60_000_000 + number * 1_000_000
+
+
+class BrokenRoll(Roll):
+    """A stage with a bug of ours."""
+
+    def _add(self, *_: object) -> None:
+        raise RuntimeError("broken")
+
+
+def test_a_bug_in_the_roll_costs_no_message_and_is_kept_to_be_told() -> None:
+    roll = BrokenRoll()
+    flow = Flow(
+        routes=(Route(),),
+        dead_letter_topic="dlq",
+        validation=ValidationSection(),
+        entropy=bytes,
+        roll=roll,
+    )
+
+    outcomes = flow.process([Packet(), Packet(payload=b"{}")], RECEIVED)
+
+    assert 2 == len(outcomes)
+    assert isinstance(roll.fault, RuntimeError)
+    assert [] == roll.devices

@@ -6,6 +6,7 @@ from bridge.fleet.silence import Silence, Swept
 from bridge.fleet.silence_facts import SilenceRules
 from bridge.runtime.kernel_clock import KernelClock
 from tests.runtime.attendance_stand import Stand, fleet
+from tests.simulation.clock import instant_at
 
 DEVICES = fleet(600)
 FEW = fleet(5)
@@ -255,3 +256,16 @@ def test_a_bug_in_a_sweep_is_ours_and_told_not_swallowed_by_the_loop() -> None:
     stand.pass_by(1)
 
     assert ["broken"] == [str(each) for each in stand.bugs]
+
+
+def test_a_bug_in_what_is_known_of_the_fleet_is_told_and_raises_nothing() -> None:
+    stand = spoken(Stand(), FEW)
+
+    stand.attendance.roll.devices += FEW  # Without their times: what no batch can be.
+    stand.attendance.note([], instant_at(stand.clock.now, stand.clock.now))
+    stand.pass_by(600, FEW)
+
+    (failed,) = stand.events("attendance_failed")
+    assert "ValueError" in failed["error"]
+    assert "attendance.py" in failed["where"]
+    assert [] == stand.told

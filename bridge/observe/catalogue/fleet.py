@@ -140,6 +140,15 @@ EVENTS: tuple[Event, ...] = (
         "A device's clock that was wrong is right again.",
     ),
     event(
+        "attendance_failed",
+        Level.ERROR,
+        "error where",
+        "A bug of ours: of one batch it is not known who was heard. Its messages went on, and who"
+        " is told silent meanwhile may have spoken.",
+        "Report it, with this line.",
+        repeats_by="where",
+    ),
+    event(
         "host_clock_unsynchronised",
         Level.ERROR,
         "cause is_kept fleet_drift_s",
