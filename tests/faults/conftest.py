@@ -1,6 +1,10 @@
 """What the fault tests share: victims, links with levers, and lengths that --long scales."""
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +25,8 @@ from tests.support.tcp_proxy import TcpProxy
 
 MakeStage = Callable[[KafkaClient], Stage]
 Length = Callable[[float, float], float]
+DISK_BYTES = 24_000_000
+FILLER_BYTES = 20_000_000
 
 
 @pytest.fixture
@@ -79,3 +85,20 @@ def links(stage: Stage) -> Iterator[Links]:
     yield made
     made.mqtt.close()
     made.kafka.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, nearly full; skipped where mounting is not allowed."""
+    place = tmp_path / "small-disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(place)]
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"mounting is not allowed here: {mounted.stderr.strip()}")
+    (place / "filler").write_bytes(bytes(FILLER_BYTES))
+    (place / "spool").mkdir()
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)

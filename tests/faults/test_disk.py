@@ -1,9 +1,6 @@
 """The disk of the spool: order of commit and PUBACK, slow, full, taken, older, newer."""
 
-import os
-import shutil
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +28,6 @@ from tests.support.watcher import Watcher
 
 DEVICES = 100
 STALL_S = 6
-DISK_BYTES = 24_000_000
-FILLER_BYTES = 20_000_000
 
 # Each ends by becoming the bridge, so that its process id is the bridge's.
 OUTPUTS = {
@@ -50,23 +45,6 @@ class PrefixedBridge(BridgeProcess):
 
     def spawn(self, command: Sequence[str | Path], **options: Any) -> None:
         super().spawn([*self.prefix, *command], **options)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, nearly full; skipped where mounting is not allowed."""
-    place = tmp_path / "small-disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(place)]
-    if shutil.which("mount") is None or os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"mounting is not allowed here: {mounted.stderr.strip()}")
-    (place / "filler").write_bytes(bytes(FILLER_BYTES))
-    (place / "spool").mkdir()
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @pytest.fixture

@@ -156,6 +156,33 @@ def test_low_is_shed_first_then_medium_and_high_never_and_all_of_it_arrives_in_o
     assert (0, True) == (books.residue, books.is_balanced)
 
 
+@pytest.mark.slow
+def test_a_disk_that_is_full_of_what_was_shed_holds_that_and_not_high_and_loses_nothing(
+    roads: Roads, small_disk: Path
+) -> None:
+    bridge = roads.start(spool={"after_s": AFTER_S, "directory": str(small_disk / "spool")})
+
+    await_level(bridge, ["low", "medium"])
+    bridge.wait_for_event("spool_failed", deadline_s=QUIET_DEADLINE_S)
+    already = roads.stage.client.count(roads.topics["high"])
+    roads.stage.client.consume_all(
+        roads.topics["high"], until=already + 400, deadline_s=QUIET_DEADLINE_S
+    )
+    alive = bridge.get("/health/live")
+    roads.links.kafka.heal()
+    roads.silence()
+    (small_disk / "filler").unlink()
+    bridge.wait_for_event("spool_recovered", deadline_s=QUIET_DEADLINE_S)
+    roads.await_all(bridge)
+
+    report(f"shed {shed(bridge)}")
+    assert alive is not None
+    assert 200 == alive.status
+    roads.assert_all_arrived()
+    books = Books.from_metrics(bridge.metrics())
+    assert (0, True) == (books.residue, books.is_balanced)
+
+
 def test_a_bridge_killed_in_the_middle_of_shedding_loses_doubles_and_mixes_up_nothing(
     roads: Roads, length: Length
 ) -> None:
