@@ -1,15 +1,12 @@
 """`run`: the daemon."""
 
 import argparse
-import asyncio
 import os
-import signal
-import sys
 
 from msgspec import structs
 
 from bridge.cli.arguments import add_config, load_from
-from bridge.observe.log import configure, install_library_log
+from bridge.cli.serving import open_log, serve_to_the_end
 from bridge.runtime import fault_points
 from bridge.runtime.daemon import serve
 
@@ -33,24 +30,10 @@ def execute(arguments: argparse.Namespace) -> int:
     """
     loaded = load_from(arguments)
     armed = fault_points.arm(os.environ)
-    # A lost terminal is no reason to stop; once it is up, the daemon answers.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    log = configure(loaded.config.log, sys.__stdout__)
-    install_library_log(log)
-    sys.unraisablehook = lambda unraisable: log.emit(
-        "library_reported", library="python", text=f"unraisable: {unraisable.exc_value!r}"
-    )
-    for warning in loaded.warnings:
-        log.emit("configuration_warned", warning=warning)
+    log = open_log(loaded)
     for fault in armed:
         log.emit("fault_point_armed", **structs.asdict(fault))
-    daemon = serve(
-        loaded.config, config_path=str(arguments.config), environment=os.environ, log=log
+    serve_to_the_end(
+        serve(loaded.config, config_path=str(arguments.config), environment=os.environ, log=log),
+        log,
     )
-    try:
-        code = asyncio.Runner().run(daemon)
-    finally:
-        log.close()
-    # Nothing is left to be lost or told. Python's own way out would wait for a resolver or a
-    # metadata request that hangs in its thread, and gives signals their deadly default back first.
-    os._exit(code)

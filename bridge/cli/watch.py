@@ -1,16 +1,13 @@
 """`watch`: silence judged from Kafka."""
 
 import argparse
-import asyncio
 import os
-import signal
-import sys
 
 from bridge.cli.arguments import add_config, load_from
+from bridge.cli.serving import open_log, serve_to_the_end
 from bridge.config.paths import quoted
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ConfigError
-from bridge.observe.log import configure, install_library_log
 from bridge.runtime.watch import watch
 
 DESCRIPTION = """\
@@ -46,18 +43,10 @@ def execute(arguments: argparse.Namespace) -> int:
     if problems := _problems(config):
         where = f"config file {quoted(str(arguments.config))}"
         raise ConfigError([f"{where}: {each}" for each in problems])
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As `run` does.
-    log = configure(config.log, sys.__stdout__)
-    install_library_log(log)
-    for warning in loaded.warnings:
-        log.emit("configuration_warned", warning=warning)
-    watching = watch(config, config_path=str(arguments.config), environment=os.environ, log=log)
-    try:
-        code = asyncio.Runner().run(watching)
-    finally:
-        log.close()
-    # As in `run`: a request that hangs in its thread is not waited for.
-    os._exit(code)
+    log = open_log(loaded)
+    serve_to_the_end(
+        watch(config, config_path=str(arguments.config), environment=os.environ, log=log), log
+    )
 
 
 def _problems(config: BridgeConfig) -> list[str]:

@@ -10,7 +10,7 @@ import msgspec
 from bridge.config.descriptor_sets import read_descriptor_sets
 from bridge.config.protobuf_rules import MISSING_PACKAGE
 from bridge.config.sections import BinaryLayout, BridgeConfig, Route
-from bridge.pipeline.formats.batches import READING_DECODERS, SPLITTERS
+from bridge.pipeline.formats.batches import READING_DECODERS, SPLITTERS, Decode
 from bridge.pipeline.formats.binary import BinaryDecoder
 from bridge.pipeline.formats.cbor import decode_cbor
 from bridge.pipeline.formats.json_text import decode_json
@@ -79,23 +79,23 @@ class Decoding:
 
 def split(payload: bytes, content_type: str | None, address: Address) -> Any:  # noqa: ANN401
     """Take a batch apart: Parts, or the Rejected that says why not, or a value that is no batch."""
+    return _decode_batched(SPLITTERS, payload, content_type, address)
+
+
+def decode_reading(payload: bytes, content_type: str | None, address: Address) -> Any:  # noqa: ANN401
+    """Decode one reading that was cut out of a batch of this Content Type, or reject it."""
+    return _decode_batched(READING_DECODERS, payload, content_type, address)
+
+
+def _decode_batched(
+    decoders: Mapping[str, Decode], payload: bytes, content_type: str | None, address: Address
+) -> Any:  # noqa: ANN401
     route = address.route
     assert route is not None, "a batch without a route came to be decoded"
     format_name = _choose(payload, content_type, route)
     if type(format_name) is Rejected:
         return format_name
-    splitter = SPLITTERS.get(format_name)
-    return _refuse_batch(format_name) if splitter is None else splitter(payload)
-
-
-def decode_reading(payload: bytes, content_type: str | None, address: Address) -> Any:  # noqa: ANN401
-    """Decode one reading that was cut out of a batch of this Content Type, or reject it."""
-    route = address.route
-    assert route is not None, "a reading without a route came to be decoded"
-    format_name = _choose(payload, content_type, route)
-    if type(format_name) is Rejected:
-        return format_name
-    decoder = READING_DECODERS.get(format_name)
+    decoder = decoders.get(format_name)
     return _refuse_batch(format_name) if decoder is None else decoder(payload)
 
 

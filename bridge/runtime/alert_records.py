@@ -56,9 +56,8 @@ class AlertRecords:
             producer,
             kafka_topic,
             records_max=RECORDS_MAX,
-            on_held=lambda error, held: log.emit(
-                "alert_record_held", kafka_topic=kafka_topic, error=error, held=held
-            ),
+            held_event="alert_record_held",
+            log=log,
         )
 
     def __len__(self) -> int:

@@ -11,6 +11,8 @@ from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
+from bridge.observe.log import EventLog
+
 RETRY_S: Final = 2.0
 AT_ONCE: Final = 500
 """Handed over in one `serve`, at some 2 us each."""
@@ -52,13 +54,15 @@ class AsideRecords:
         kafka_topic: str,
         *,
         records_max: int,
-        on_held: Callable[[str, int], None],
+        held_event: str,
+        log: EventLog,
     ) -> None:
-        """`on_held` is told the error and how many wait, once, until a record is taken."""
+        """`held_event` is told with the error and how many wait: once, until a record is taken."""
         self._producer = producer
         self._kafka_topic = kafka_topic
         self._records_max = records_max
-        self._on_held = on_held
+        self._held_event = held_event
+        self._log = log
         self._owed: OrderedDict[int, Aside] = OrderedDict()
         """By number, in the order in which they came; a plain dict looks for its first entry among
         all that were removed, 19 us each in a long queue (measured)."""
@@ -130,7 +134,12 @@ class AsideRecords:
                 failed[number] = None
             if not self._is_hold_told:
                 self._is_hold_told = True
-                self._on_held(error, len(self._owed))
+                self._log.emit(
+                    self._held_event,
+                    kafka_topic=self._kafka_topic,
+                    error=error,
+                    held=len(self._owed),
+                )
         for number in failed:
             self._retry(number, now)
         if failed:

@@ -43,15 +43,13 @@ class GapRecords:
     def __init__(
         self, producer: Producer, config: BridgeConfig, counters: Counters, log: EventLog
     ) -> None:
-        kafka_topic = config.gaps.kafka_topic
         self._counters = counters
         self._records = AsideRecords(
             producer,
-            kafka_topic,
+            config.gaps.kafka_topic,
             records_max=RECORDS_MAX,
-            on_held=lambda error, held: log.emit(
-                "gap_record_held", kafka_topic=kafka_topic, error=error, held=held
-            ),
+            held_event="gap_record_held",
+            log=log,
         )
 
     def __len__(self) -> int:

@@ -1,0 +1,36 @@
+"""What the commands that serve until a signal share: their log, and their way out."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+from bridge.config.loading import LoadedConfig
+from bridge.observe.log import EventLog, configure, install_library_log
+
+
+def open_log(loaded: LoadedConfig) -> EventLog:
+    """Open the log, and tell in it what the configuration is warned of."""
+    # A lost terminal is no reason to stop; once it is up, a daemon answers.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    log = configure(loaded.config.log, sys.__stdout__)
+    install_library_log(log)
+    sys.unraisablehook = lambda unraisable: log.emit(
+        "library_reported", library="python", text=f"unraisable: {unraisable.exc_value!r}"
+    )
+    for warning in loaded.warnings:
+        log.emit("configuration_warned", warning=warning)
+    return log
+
+
+def serve_to_the_end(serving: Coroutine[Any, Any, int], log: EventLog) -> NoReturn:
+    """Run until it returns its exit code, and end the process with that."""
+    try:
+        code = asyncio.Runner().run(serving)
+    finally:
+        log.close()
+    # Nothing is left to be lost or told. Python's own way out would wait for a resolver or a
+    # metadata request that hangs in its thread, and gives signals their deadly default back first.
+    os._exit(code)
