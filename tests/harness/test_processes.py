@@ -38,6 +38,8 @@ def test_a_child_dies_with_a_killed_parent_but_not_with_the_thread_that_asked(
         assert parent.stdout is not None
         pid, is_alive = parent.stdout.readline().split()
         assert "True" == is_alive
+        # Until it is `sleep`, it is `setpriv`, which may not have asked for its death yet.
+        eventually(psutil.Process(int(pid)).name, "sleep".__eq__, what="the child is itself")
         parent.send_signal(signal.SIGKILL)
 
     eventually(
