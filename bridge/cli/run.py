@@ -34,6 +34,12 @@ def execute(arguments: argparse.Namespace) -> int:
     for fault in armed:
         log.emit("fault_point_armed", **structs.asdict(fault))
     serve_to_the_end(
-        serve(loaded.config, config_path=str(arguments.config), environment=os.environ, log=log),
+        serve(
+            loaded.config,
+            config_path=str(arguments.config),
+            environment=os.environ,
+            log=log,
+            load=lambda: load_from(arguments),
+        ),
         log,
     )

@@ -287,6 +287,12 @@ def _labelled_counters(
             counters.gaps,
         ),
         (
+            "bridge_reloads",
+            "outcome",
+            "Times the configuration was read anew, by whether it could be used.",
+            counters.reloads,
+        ),
+        (
             "bridge_canaries",
             "outcome",
             "Canaries by what became of them.",

@@ -15,6 +15,7 @@ from bridge.observe.averages import Rate
 from bridge.observe.counters import Counters, Outcome
 from bridge.observe.fleet_facts import DeviceFacts, FleetFacts, Sort, fleet_tree
 from bridge.observe.health import HealthInputs
+from bridge.observe.reload_facts import ReloadFacts
 from bridge.observe.shedding_facts import SheddingFacts
 from bridge.observe.spool_facts import SpoolFacts
 from bridge.observe.text import printable
@@ -54,6 +55,8 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     active_devices: int = 0
     fleet: FleetFacts = FleetFacts()
     shedding: SheddingFacts = SheddingFacts()
+    reload: ReloadFacts | None = None
+    """None: the configuration is that of the start."""
     top: Mapping[Sort, Sequence[DeviceFacts]] = {}
     """The few devices that stand out most, in each respect."""
 
@@ -84,6 +87,7 @@ def status(inputs: StatusInputs) -> dict[str, Any]:
         "dead_letters": dict(counters.dead_letters),
         "gaps": dict(counters.gaps),
         "producer_rebuilds": counters.producer_rebuilds,
+        "reload": None if inputs.reload is None else inputs.reload.as_tree(),
         "active_devices": inputs.active_devices,
         "fleet": fleet_tree(inputs.fleet),
         "top_devices": {
