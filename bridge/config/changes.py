@@ -12,10 +12,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import structs
 
+from bridge.config import secrets
 from bridge.config.on_disk import PROPERTY_FILES
 from bridge.config.paths import KeyPath, key_text, leaves, shown
 from bridge.config.rules import secrets_of
-from bridge.config.sections import BridgeConfig, KafkaSection, MqttSection
+from bridge.config.sections import BridgeConfig, MqttSection
 
 _LIVE_SECTIONS: Final = ("route", "layout", "protobuf", "validation", "limits")
 """What a message is judged by."""
@@ -123,39 +124,50 @@ def _shown(tree: Mapping[KeyPath, Any], path: KeyPath) -> str:
 
 
 class LinkFiles(msgspec.Struct, frozen=True):
-    """Files and systemd credentials that the links are made with."""
+    """Files whose content renews a link, the configuration being as it was."""
 
     mqtt: frozenset[Path]
     kafka: frozenset[Path]
-    credentials: frozenset[str]
-    """Names; systemd hands their content over at a start, so a restart renews them."""
 
 
-def link_files(config: BridgeConfig) -> LinkFiles:
-    """List what renews a link by its content alone, the configuration being as it was."""
-    mqtt: set[Path] = set()
-    kafka: set[Path] = set()
-    credentials: set[str] = set()
+def link_files(config: BridgeConfig, environment: Mapping[str, str]) -> LinkFiles:
+    """List them: secrets, keys and certificates.
+
+    Credentials of systemd are among them, for a systemd that refreshes them on a reload; one that
+    does not never changes the file.
+    """
+    found: dict[str | int, set[Path]] = {"mqtt": set(), "kafka": set()}
     for path, secret in secrets_of(config):
-        if secret.credential is not None:
-            credentials.add(secret.credential)
-        if secret.file is not None and path[0] in {"mqtt", "kafka"}:
-            (mqtt if path[0] == "mqtt" else kafka).add(Path(secret.file))
-    tls = config.mqtt.tls
-    mqtt |= {
-        Path(file)
-        for file in (() if tls is None else (tls.ca_file, tls.cert_file, tls.key_file))
-        if file is not None
-    }
-    kafka |= _property_files(config.kafka)
-    return LinkFiles(frozenset(mqtt), frozenset(kafka), frozenset(credentials))
+        file = secrets.path_of(secret, environment)
+        if file is not None and path[0] in found:
+            found[path[0]].add(file)
+    for path, file in _named_files(config):
+        found[path[0]].add(file)
+    return LinkFiles(frozenset(found["mqtt"]), frozenset(found["kafka"]))
 
 
-def _property_files(kafka: KafkaSection) -> set[Path]:
-    values = (kafka.properties.get(name) for name in PROPERTY_FILES)
-    return {Path(value) for value in values if isinstance(value, str) and Path(value).is_file()}
+def _named_files(config: BridgeConfig) -> Iterator[tuple[KeyPath, Path]]:
+    for name in ("ca_file", "cert_file", "key_file"):
+        file = getattr(config.mqtt.tls, name, None)
+        if file is not None:
+            yield ("mqtt", "tls", name), Path(file)
+    for name in PROPERTY_FILES:
+        value = config.kafka.properties.get(name)
+        if isinstance(value, str) and Path(value).is_file():
+            yield ("kafka", "properties", name), Path(value)
 
 
 def rule_files(config: BridgeConfig) -> frozenset[Path]:
     """List the files that messages are judged by, beside the configuration itself."""
     return frozenset(Path(each.descriptor_set) for each in config.protobuf.values())
+
+
+def renewed_live(config: BridgeConfig) -> list[str]:
+    """List the keys whose secret or certificate is renewed while the bridge runs."""
+    of_files = [path for path, secret in secrets_of(config) if secret.file is not None]
+    return [key_text(path) for path in (*of_files, *(path for path, _ in _named_files(config)))]
+
+
+def renewed_by_restart(config: BridgeConfig) -> list[str]:
+    """List the keys whose secret is read anew by a restart only."""
+    return [key_text(path) for path, secret in secrets_of(config) if secret.file is None]

@@ -292,12 +292,7 @@ def _labelled_counters(
             "Times the configuration was read anew, by whether it could be used.",
             counters.reloads,
         ),
-        (
-            "bridge_canaries",
-            "outcome",
-            "Canaries by what became of them.",
-            counters.canaries,
-        ),
+        ("bridge_canaries", "outcome", "Canaries by what became of them.", counters.canaries),
         (
             "bridge_mqtt_protocol_errors",
             "kind",

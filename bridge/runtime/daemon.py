@@ -107,6 +107,7 @@ class Daemon:
             config_path=Path(config_path),
             log=log,
             counters=self._counters,
+            on_taken=lambda taken: self._certificates.follow(certificate_files(taken)),
         )
         self._files = FileWatch(self._reloader.files, lambda _: self._reloader.ask(FILE))
 
@@ -121,15 +122,7 @@ class Daemon:
         self._loop.set_exception_handler(self._on_exception)
         for each in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(each, self._on_stop_signal, each)
-        ops = OpsEndpoints(
-            listen=self._config.ops.listen,
-            readiness=lambda: health.ready(self._vitals.health()),
-            liveness=lambda: health.live(self._vitals.health()),
-            metrics=self._metrics().render,
-            status=lambda: status(self._vitals.status(reload=self._reloader.facts)),
-            devices=self._fleet.view.devices,
-            log=self._log,
-        )
+        ops = self._make_ops()
         stopping = Stopping(
             self._parts,
             log=self._log,
@@ -183,14 +176,23 @@ class Daemon:
         self._watch.close()
         self._tail.close()
         await ops.stop()
-        exit_code = stopping.tell_stopped(
-            is_failed=self._failure is not None,
-            uptime_s=clock.monotonic_s() - self._started_s,
-        )
+        uptime_s = clock.monotonic_s() - self._started_s
+        exit_code = stopping.tell_stopped(is_failed=self._failure is not None, uptime_s=uptime_s)
         if self._disk is not None:
             await self._disk.close()
         self._supervisor.close()
         return exit_code
+
+    def _make_ops(self) -> OpsEndpoints:
+        return OpsEndpoints(
+            listen=self._config.ops.listen,
+            readiness=lambda: health.ready(self._vitals.health()),
+            liveness=lambda: health.live(self._vitals.health()),
+            metrics=self._metrics().render,
+            status=lambda: status(self._vitals.status(reload=self._reloader.facts)),
+            devices=self._fleet.view.devices,
+            log=self._log,
+        )
 
     async def _open_spool(self) -> None:
         if self._disk is None:

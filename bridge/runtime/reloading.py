@@ -84,8 +84,12 @@ class Reloader:
         config_path: Path,
         log: EventLog,
         counters: Counters,
+        on_taken: Callable[[BridgeConfig], None],
     ) -> None:
-        """`load` reads what the bridge was started with, and raises ConfigError."""
+        """`load` reads what the bridge was started with, and raises ConfigError.
+
+        `on_taken` is told what runs, for whoever looks at it now and then.
+        """
         self.facts: ReloadFacts | None = None
         self._parts = parts
         self._config = config
@@ -94,15 +98,20 @@ class Reloader:
         self._config_path = config_path
         self._log = log
         self._counters = counters
+        self._on_taken = on_taken
         self._cause = ""
         self._asked = asyncio.Event()
-        self._looks = _look_at_all(_files(config))
+        self._looks = _look_at_all(self._files_of(config))
         """What the files looked like when what they say was taken."""
         self._retry: asyncio.TimerHandle | None = None
 
     def files(self) -> Iterable[Path]:
         """List the files whose change is a reason to reload."""
-        return [self._config_path, *_files(self._config)]
+        return [self._config_path, *self._files_of(self._config)]
+
+    def _files_of(self, config: BridgeConfig) -> list[Path]:
+        files = link_files(config, self._environment)
+        return sorted(files.mqtt | files.kafka | rule_files(config))
 
     def ask(self, cause: str) -> None:
         """Reload soon; a signal that comes while files change is the one that is told."""
@@ -186,12 +195,12 @@ class Reloader:
         plan = Plan(
             config=config,
             changes=changes_between(self._config, wanted),
-            looks=_look_at_all(_files(config)),
+            looks=_look_at_all(self._files_of(config)),
         )
         takes = {each.takes for each in plan.changes}
         if Takes.LIVE in takes or self._have_changed(rule_files(config), plan):
             plan.decoding = decoding_of(config)
-        files = link_files(config)
+        files = link_files(config, self._environment)
         if Takes.MQTT_RECONNECT in takes or self._have_changed(files.mqtt, plan):
             plan.is_mqtt_due = True
             _try_mqtt(config, self._environment)
@@ -237,6 +246,7 @@ class Reloader:
             renewed.append("kafka")
         self._config = plan.config
         self._looks = plan.looks
+        self._on_taken(plan.config)
         return renewed
 
     def _is_successor_taken(self, plan: Plan) -> bool:
@@ -246,7 +256,7 @@ class Reloader:
         self._log.emit("kafka_renewal_failed", error=plan.kafka_failure, retry_in_s=RETRY_S)
         plan.config = structs.replace(plan.config, kafka=self._config.kafka)
         plan.changes = [each for each in plan.changes if each.takes is not Takes.KAFKA_RECONNECT]
-        for each in link_files(self._config).kafka:
+        for each in link_files(self._config, self._environment).kafka:
             plan.looks[each] = self._looks.get(each)
         loop = asyncio.get_running_loop()
         self._retry = loop.call_later(RETRY_S, self.ask, RETRY)
@@ -291,11 +301,6 @@ def _try_mqtt(config: BridgeConfig, environment: Mapping[str, str]) -> None:
             client_context(mqtt.tls)
         except OSError as error:  # ssl.SSLError is one.
             raise ConfigError([f"mqtt.tls: the certificates cannot be used: {error}"]) from error
-
-
-def _files(config: BridgeConfig) -> list[Path]:
-    files = link_files(config)
-    return sorted(files.mqtt | files.kafka | rule_files(config))
 
 
 def _look_at_all(files: Iterable[Path]) -> dict[Path, Look]:

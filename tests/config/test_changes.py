@@ -6,7 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge.config.changes import Takes, changes_between, link_files, merge, rule_files
+from bridge.config.changes import (
+    Takes,
+    changes_between,
+    link_files,
+    merge,
+    renewed_by_restart,
+    renewed_live,
+    rule_files,
+)
 from bridge.config.sections import BridgeConfig
 
 
@@ -126,16 +134,33 @@ def test_the_files_of_each_link_are_known_and_what_systemd_holds_too(tmp_path: P
                     "ssl.key.password": {"file": "/phrase"},
                 },
             },
-        )
+        ),
+        {"CREDENTIALS_DIRECTORY": "/run/credentials/b"},
     )
 
     assert {Path("/mqtt"), Path("/ca"), Path("/cert"), Path("/key")} == files.mqtt
-    assert {authority, Path("/phrase")} == files.kafka
-    assert {"kafka"} == files.credentials
+    assert {authority, Path("/phrase"), Path("/run/credentials/b/kafka")} == files.kafka
 
 
 def test_an_authority_that_is_no_file_is_not_watched() -> None:
-    assert set() == link_files(config(kafka={"properties": {"ssl.ca.location": "probe"}})).kafka
+    probing = config(kafka={"properties": {"ssl.ca.location": "probe"}})
+
+    assert set() == link_files(probing, {}).kafka
+
+
+def test_what_is_renewed_live_and_what_by_a_restart_is_named() -> None:
+    mixed = config(
+        mqtt={"password": {"file": "/mqtt"}, "tls": TLS},
+        kafka={"password": {"credential": "k"}, "properties": {"ssl.key.password": {"env": "P"}}},
+    )
+
+    assert [
+        "mqtt.password",
+        "mqtt.tls.ca_file",
+        "mqtt.tls.cert_file",
+        "mqtt.tls.key_file",
+    ] == renewed_live(mixed)
+    assert ["kafka.password", 'kafka.properties."ssl.key.password"'] == renewed_by_restart(mixed)
 
 
 def test_descriptor_sets_are_rules() -> None:

@@ -17,6 +17,7 @@ DIRECTORY = PROJECT / "deploy/systemd"
 UNIT = DIRECTORY / "mqtt-kafka-bridge.service"
 TEMPLATE = DIRECTORY / "mqtt-kafka-bridge@.service"
 RELOADING = DIRECTORY / "notify-reload.conf"
+REFRESHING = DIRECTORY / "refresh-credentials.conf"
 UNITS = [pytest.param(UNIT, id="unit"), pytest.param(TEMPLATE, id="template")]
 EXPOSURE_MAX = 1.5
 NOTIFY_RELOAD_SINCE = 253
@@ -128,6 +129,7 @@ def test_the_wheel_carries_units_and_sample_configuration_as_they_are(tmp_path: 
         "bridge/shipped/systemd/mqtt-kafka-bridge.service": UNIT,
         "bridge/shipped/systemd/mqtt-kafka-bridge@.service": TEMPLATE,
         "bridge/shipped/systemd/notify-reload.conf": RELOADING,
+        "bridge/shipped/systemd/refresh-credentials.conf": REFRESHING,
         "bridge/shipped/bridge.toml": PROJECT / "config/bridge.toml",
     }
 
