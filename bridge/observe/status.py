@@ -15,9 +15,11 @@ from bridge.observe.averages import Rate
 from bridge.observe.counters import Counters, Outcome
 from bridge.observe.fleet_facts import DeviceFacts, FleetFacts, Sort, fleet_tree
 from bridge.observe.health import HealthInputs
+from bridge.observe.shadow_facts import shadow_tree
 from bridge.observe.shedding_facts import SheddingFacts
 from bridge.observe.spool_facts import SpoolFacts
 from bridge.observe.text import printable
+from bridge.pipeline.shadow import Shadow
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -54,6 +56,7 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     active_devices: int = 0
     fleet: FleetFacts = FleetFacts()
     shedding: SheddingFacts = SheddingFacts()
+    shadow: Shadow | None = None
     top: Mapping[Sort, Sequence[DeviceFacts]] = {}
     """The few devices that stand out most, in each respect."""
 
@@ -86,6 +89,7 @@ def status(inputs: StatusInputs) -> dict[str, Any]:
         "producer_rebuilds": counters.producer_rebuilds,
         "active_devices": inputs.active_devices,
         "fleet": fleet_tree(inputs.fleet),
+        "shadow": shadow_tree(inputs.shadow),
         "top_devices": {
             str(sort): [each.as_tree() for each in devices] for sort, devices in inputs.top.items()
         },

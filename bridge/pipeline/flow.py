@@ -27,6 +27,7 @@ from bridge.pipeline.identity import DEVICE_ID_RULE, NOWHERE, Address, AddressBo
 from bridge.pipeline.judge import NO_FLAGS, Judge, warnings_of
 from bridge.pipeline.roll import Roll
 from bridge.pipeline.route import write_opaque, write_telemetry
+from bridge.pipeline.shadow import Shadow
 from bridge.pipeline.timestamps import Timestamp, read_timestamp
 from bridge.pipeline.validate import NOT_JUDGED, TimeBounds, validate
 from bridge.pipeline.verdict import (
@@ -123,11 +124,13 @@ class Flow:
         registry: Registry | None = None,
         stages: Stages = _STAGES,
         roll: Roll | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
         """Without a policy `registry` still says which devices a gateway may speak for."""
         self._addresses = AddressBook(routes)
         self._own_bounds = self._bounds = TimeBounds.of(validation)
         self._roll = roll
+        self._shadow = shadow
         self._dead_letters = DeadLetters(kafka_topic=dead_letter_topic, entropy=entropy)
         self._duplicates = duplicates or Duplicates(None)
         self._policy = policy
@@ -141,6 +144,9 @@ class Flow:
         carried = [carry(packet, received) for packet in packets]
         if self._roll is not None:
             self._roll.call(packets, carried, self._addresses)
+        if self._shadow is not None:
+            is_judged = self._bounds.is_judged
+            self._shadow.call(packets, carried, self._addresses, received, is_time_judged=is_judged)
         return [outcome for _, outcome in carried]
 
     def trust_clock(self, *, is_trusted: bool) -> None:

@@ -32,6 +32,7 @@ from bridge.runtime.narrator import Narrator
 from bridge.runtime.recovery import Recovery
 from bridge.runtime.registry_source import RegistrySource, make_registry_source
 from bridge.runtime.session_memory import SessionMemory
+from bridge.runtime.shadow_part import make_shadow
 from bridge.runtime.shedder import LoadShedder
 from bridge.runtime.spool_disk import SpoolDisk
 from bridge.runtime.spool_narrator import SpoolNarrator
@@ -104,6 +105,8 @@ class Parts:
             self.spooling, self.outbox, log, bytes_max=config.spool.bytes_max
         )
         self.shedder = self._make_shedder()
+        self._decoding = decoding_of(config)
+        self.shadow = make_shadow(config, self.registry, self._decoding, log)
         self.flow = self._make_flow()
         self.traffic = self._make_traffic()
         self.recovery = self._make_recovery(on_task)
@@ -218,8 +221,9 @@ class Parts:
             entropy=os.urandom,
             duplicates=self.duplicates,
             policy=Policy.of(config.validation, self.registry, allowance),
-            stages=Stages(decode=decoding_of(config).decode),
+            stages=Stages(decode=self._decoding.decode),
             roll=self.fleet.attendance.roll,
+            shadow=self.shadow,
         )
 
     def _make_traffic(self) -> Traffic:
@@ -275,4 +279,5 @@ class Parts:
             active=self.books.active,
             fleet=self.fleet.view,
             shedding=self.shedder.facts,
+            shadow=self.shadow,
         )
