@@ -6,7 +6,7 @@ from typing import Any, Final
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from bridge.observe.text import printable
-from bridge.pipeline.differences import Change, Group, GroupKey
+from bridge.pipeline.differences import Group, GroupKey
 from bridge.pipeline.shadow import Shadow
 
 _GROUPS_SHOWN: Final = 20
@@ -47,7 +47,7 @@ def shadow_tree(shadow: Shadow | None) -> dict[str, Any]:
         "judged": differences.judged,
         "left_out": shadow.left_out,
         "failed": shadow.faults,
-        "readings": {str(change): differences.readings[change] for change in Change},
+        "readings": differences.readings,
         "groups_are_exact": differences.is_exact,
         "groups": len(groups),
         "largest_groups": [_group_tree(*each) for each in groups[:_GROUPS_SHOWN]],
@@ -56,8 +56,8 @@ def shadow_tree(shadow: Shadow | None) -> dict[str, Any]:
 
 def _group_tree(key: GroupKey, group: Group) -> dict[str, Any]:
     return {
-        "change": str(key.change),
-        "reason": str(key.reason),
+        "change": key.change,
+        "reason": key.reason,
         "device_type": key.device_type,
         "firmware": printable(key.firmware),
         "readings": group.count,

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -28,14 +28,18 @@ class Change(enum.StrEnum):
     UNCHANGED = "unchanged"
 
 
-class GroupKey(msgspec.Struct, frozen=True):
-    """What readings of one group have in common; the firmware is escaped and cut."""
+_CHANGES: Final = tuple(each.value for each in Change)
+_NEWLY_FAILS, _NEWLY_PASSES, _UNCHANGED = _CHANGES
 
-    change: Change
-    reason: Reason
+
+class GroupKey(NamedTuple):
+    """What readings of one group have in common, as plain text: an enum member hashes slowly."""
+
+    change: str
+    reason: str
     device_type: str
     firmware: str
-    """Empty: the device tells none."""
+    """Escaped and cut; empty: the device tells none."""
 
 
 class Group(msgspec.Struct):
@@ -48,7 +52,7 @@ class Group(msgspec.Struct):
     """Device id and detail of the last devices, oldest first."""
 
 
-Verdicts = tuple[Change, str, str]
+Labels = tuple[str, str, str]
 """Change, reason, device type."""
 
 
@@ -60,19 +64,17 @@ class Differences:
     """
 
     def __init__(self, groups_max: int = GROUPS_MAX) -> None:
-        self.judged = 0
-        self.readings = dict.fromkeys(Change, 0)
-        """Whole readings: one that fails newly passed all rules before."""
-        self.verdicts: dict[Verdicts, int] = _zeros(UNKNOWN)
+        self._readings = dict.fromkeys(_CHANGES, 0)
+        self._passing: dict[str, int] = {}
+        """Readings that pass both sets, nearly all: by device type alone, since that is fast."""
+        self._verdicts: dict[Labels, int] = _zeros(UNKNOWN)
         self._groups: dict[GroupKey, Group] = {}
         self._groups_max = groups_max
         self._forgotten_max = 0
 
     def pass_both(self, device_type: str, count: int = 1) -> None:
         """Count readings that pass by both sets."""
-        self.judged += count
-        self.readings[Change.UNCHANGED] += count
-        self._count(Change.UNCHANGED, NO_REASON, device_type, count)
+        self._passing[device_type] = self._passing.get(device_type, 0) + count
 
     def note(
         self,
@@ -84,21 +86,44 @@ class Differences:
         firmware: str | None,
     ) -> None:
         """Count a reading that fails by one of the sets at least; both give reason and detail."""
-        self.judged += 1
-        self.readings[_of_reading(today, then)] += 1
+        self._readings[_of_reading(today, then)] += 1
         for reason, detail in {**today, **then}.items():
-            change = change_of(reason, today, then)
-            self._count(change, reason, device_type, 1)
-            if change is not Change.UNCHANGED:
+            change, name = _change_of(reason, today, then), reason.value
+            labels = change, name, device_type
+            if labels not in self._verdicts:
+                self._verdicts |= _zeros(device_type)
+            self._verdicts[labels] += 1
+            if change != _UNCHANGED:
                 shown = escape(firmware or "", FIRMWARE_CHARACTERS_MAX)
-                key = GroupKey(change, reason, device_type, shown)
+                key = GroupKey(change, name, device_type, shown)
                 self._note_group(key, escape(device_id, DEVICE_CHARACTERS_MAX), detail)
+
+    @property
+    def judged(self) -> int:
+        """Count all readings."""
+        return sum(self._readings.values()) + sum(self._passing.values())
+
+    @property
+    def readings(self) -> dict[str, int]:
+        """Count whole readings by change: one that fails newly passed every rule before."""
+        passing = sum(self._passing.values())
+        return {**self._readings, _UNCHANGED: self._readings[_UNCHANGED] + passing}
+
+    @property
+    def verdicts(self) -> dict[Labels, int]:
+        """Count each reason of each reading; every series of a type is there from its first on."""
+        counts = dict(self._verdicts)
+        for device_type, count in self._passing.items():
+            if (_UNCHANGED, NO_REASON, device_type) not in counts:
+                counts |= _zeros(device_type)
+            counts[_UNCHANGED, NO_REASON, device_type] += count
+        return counts
 
     def groups(self) -> list[tuple[GroupKey, Group]]:
         """Give the groups that differ, the largest first."""
 
         def order(each: tuple[GroupKey, Group]) -> tuple[int, tuple[str, ...]]:
-            return -each[1].count, msgspec.structs.astuple(each[0])
+            return -each[1].count, each[0]
 
         return sorted(self._groups.items(), key=order)
 
@@ -106,12 +131,6 @@ class Differences:
     def is_exact(self) -> bool:
         """Tell whether no group was ever forgotten."""
         return not self._forgotten_max
-
-    def _count(self, change: Change, reason: str, device_type: str, count: int) -> None:
-        key = change, str(reason), device_type
-        if key not in self.verdicts:
-            self.verdicts |= _zeros(device_type)
-        self.verdicts[key] += count
 
     def _note_group(self, key: GroupKey, device_id: str, detail: str) -> None:
         group = self._groups.get(key)
@@ -135,26 +154,25 @@ class Differences:
         self._groups = dict(ordered[: self._groups_max])
 
 
-def change_of(reason: Reason, today: Collection[Reason], then: Collection[Reason]) -> Change:
-    """Tell what becomes of one reason that either set gives."""
+def _change_of(reason: Reason, today: Collection[Reason], then: Collection[Reason]) -> str:
     if reason not in today:
-        return Change.NEWLY_FAILS
-    return Change.UNCHANGED if reason in then else Change.NEWLY_PASSES
+        return _NEWLY_FAILS
+    return _UNCHANGED if reason in then else _NEWLY_PASSES
 
 
-def _of_reading(today: Collection[Reason], then: Collection[Reason]) -> Change:
+def _of_reading(today: Collection[Reason], then: Collection[Reason]) -> str:
     if bool(today) == bool(then):
-        return Change.UNCHANGED
-    return Change.NEWLY_FAILS if then else Change.NEWLY_PASSES
+        return _UNCHANGED
+    return _NEWLY_FAILS if then else _NEWLY_PASSES
 
 
-def _labels() -> Iterator[tuple[Change, str]]:
-    yield Change.UNCHANGED, NO_REASON
+def _labels() -> Iterator[tuple[str, str]]:
+    yield _UNCHANGED, NO_REASON
     for reason in DECIDED:
-        for change in Change:
-            yield change, str(reason)
+        for change in _CHANGES:
+            yield change, reason.value
 
 
-def _zeros(device_type: str) -> dict[Verdicts, int]:
+def _zeros(device_type: str) -> dict[Labels, int]:
     """Have every series of a type from its first reading on."""
     return {(change, reason, device_type): 0 for change, reason in _labels()}

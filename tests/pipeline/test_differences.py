@@ -32,7 +32,7 @@ def note(
 
 def counted(differences: Differences) -> dict[tuple[str, str, str], int]:
     return {
-        (str(change), reason, device_type): count
+        (change, reason, device_type): count
         for (change, reason, device_type), count in differences.verdicts.items()
         if count
     }
@@ -59,10 +59,10 @@ def test_a_reading_is_counted_once_and_each_of_its_reasons_by_itself(
     assert {(change, reason, "boiler"): 1 for reason, change in of_reasons.items()} == counted(
         differences
     )
-    assert [of_reading] == [str(each) for each, count in differences.readings.items() if count]
+    assert [of_reading] == [each for each, count in differences.readings.items() if count]
     assert 1 == differences.judged
     changed = {reason: change for reason, change in of_reasons.items() if change != "unchanged"}
-    assert changed == {str(key.reason): str(key.change) for key, _ in differences.groups()}
+    assert changed == {key.reason: key.change for key, _ in differences.groups()}
 
 
 def test_readings_that_pass_both_sets_are_a_count_and_no_group() -> None:

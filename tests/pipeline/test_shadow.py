@@ -227,7 +227,7 @@ def test_a_group_names_firmware_and_devices() -> None:
 
     ((key, group),) = bridge.shadow.differences.groups()
 
-    assert ("newly_fails", "out_of_range", "boiler", "2.1\\x1b") == msgspec.structs.astuple(key)
+    assert ("newly_fails", "out_of_range", "boiler", "2.1\\x1b") == key
     detail = "metrics.temperature is 41, above 40, the highest allowed (shadow.ranges)"
     assert {DEVICE: detail} == group.examples
 
