@@ -42,7 +42,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "check",
         help="check the configuration, every error at once",
-        description="Check the configuration, without --live connecting nowhere: every error at"
+        description="Check the configuration, connecting nowhere unless asked to: every error at"
         " once, each with its place and a remedy; exit 0 if `run` would take it, else 78.\n\n"
         + LIVE
         + SAMPLE,
