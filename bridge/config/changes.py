@@ -18,7 +18,7 @@ from bridge.config.paths import KeyPath, key_text, leaves, shown
 from bridge.config.rules import secrets_of
 from bridge.config.sections import BridgeConfig, MqttSection
 
-_LIVE_SECTIONS: Final = ("route", "layout", "protobuf", "validation", "limits")
+RULE_SECTIONS: Final = ("route", "layout", "protobuf", "validation", "shadow")
 """What a message is judged by."""
 _MQTT_LINK: Final = ("username", "password", "tls")
 _KAFKA_LINK: Final = ("username", "password", "properties")
@@ -69,7 +69,7 @@ def changes_between(before: BridgeConfig, after: BridgeConfig) -> list[Change]:
 
 def merge(before: BridgeConfig, after: BridgeConfig) -> BridgeConfig:
     """Take from `after` what a running bridge can take, and from `before` the rest."""
-    live = {name: getattr(after, name) for name in _LIVE_SECTIONS}
+    live = {name: getattr(after, name) for name in (*RULE_SECTIONS, "limits")}
     # The offsets of all devices are judged by it, over days.
     live["validation"] = structs.replace(
         after.validation, clock_offset_max_s=before.validation.clock_offset_max_s

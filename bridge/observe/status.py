@@ -16,9 +16,11 @@ from bridge.observe.counters import Counters, Outcome
 from bridge.observe.fleet_facts import DeviceFacts, FleetFacts, Sort, fleet_tree
 from bridge.observe.health import HealthInputs
 from bridge.observe.reload_facts import ReloadFacts
+from bridge.observe.shadow_facts import shadow_tree
 from bridge.observe.shedding_facts import SheddingFacts
 from bridge.observe.spool_facts import SpoolFacts
 from bridge.observe.text import printable
+from bridge.pipeline.shadow import Shadow
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -57,6 +59,7 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     shedding: SheddingFacts = SheddingFacts()
     reload: ReloadFacts | None = None
     """None: the configuration is that of the start."""
+    shadow: Shadow | None = None
     top: Mapping[Sort, Sequence[DeviceFacts]] = {}
     """The few devices that stand out most, in each respect."""
 
@@ -90,6 +93,7 @@ def status(inputs: StatusInputs) -> dict[str, Any]:
         "reload": None if inputs.reload is None else inputs.reload.as_tree(),
         "active_devices": inputs.active_devices,
         "fleet": fleet_tree(inputs.fleet),
+        "shadow": shadow_tree(inputs.shadow),
         "top_devices": {
             str(sort): [each.as_tree() for each in devices] for sort, devices in inputs.top.items()
         },

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bridge.config import secrets
+from bridge.config.changes import RULE_SECTIONS
 from bridge.config.sections import BridgeConfig, Route
 from bridge.fleet.registry import Registry
 from bridge.kafka.outbox import Outbox
@@ -32,6 +33,7 @@ from bridge.runtime.narrator import Narrator
 from bridge.runtime.recovery import Recovery
 from bridge.runtime.registry_source import RegistrySource, make_registry_source
 from bridge.runtime.session_memory import SessionMemory
+from bridge.runtime.shadow_part import make_shadow
 from bridge.runtime.shedder import LoadShedder
 from bridge.runtime.spool_disk import SpoolDisk
 from bridge.runtime.spool_narrator import SpoolNarrator
@@ -107,7 +109,8 @@ class Parts:
         )
         self.shedder = self._make_shedder()
         self._decoding = decoding_of(config)
-        self.flow = self._make_flow(self._decoding)
+        self.shadow = make_shadow(config, self.registry, self._decoding, log)
+        self.flow = self._make_flow()
         self.traffic = self._make_traffic()
         self.recovery = self._make_recovery(on_task)
         gap_records = GapRecords(self.producer, config, self.books.counters, log)
@@ -141,10 +144,12 @@ class Parts:
         self.fleet.limit(config)
         decoding.succeed(self._decoding)
         self._decoding = decoding
-        successor = self._make_flow(decoding)
+        if any(getattr(before, each) != getattr(config, each) for each in RULE_SECTIONS):
+            self.shadow = make_shadow(config, self.registry, decoding, self.books.log)
+        successor = self._make_flow()
         successor.succeed(self.flow)
         self.flow = self.traffic.flow = successor
-        self.vitals.follow(config)
+        self.vitals.follow(config, self.shadow)
         self.importances.learn(self._routes())
         self.shedder.learn()
         kafka_topics = [each.kafka_topic for each in self._routes()]
@@ -252,7 +257,7 @@ class Parts:
             on_bug=self._on_bug,
         )
 
-    def _make_flow(self, decoding: Decoding) -> Flow:
+    def _make_flow(self) -> Flow:
         config, limits, routes = self._config, self.fleet.limits, self._routes()
         allowance = None
         if limits is not None:
@@ -264,8 +269,9 @@ class Parts:
             entropy=os.urandom,
             duplicates=self.duplicates,
             policy=Policy.of(config.validation, self.registry, allowance),
-            stages=Stages(decode=decoding.decode),
+            stages=Stages(decode=self._decoding.decode),
             roll=self.fleet.attendance.roll,
+            shadow=self.shadow,
         )
 
     def _make_traffic(self) -> Traffic:
@@ -321,4 +327,5 @@ class Parts:
             active=self.books.active,
             fleet=self.fleet.view,
             shedding=self.shedder.facts,
+            shadow=self.shadow,
         )

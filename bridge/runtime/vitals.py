@@ -21,6 +21,7 @@ from bridge.observe.shedding_facts import SheddingFacts
 from bridge.observe.spool_facts import SpoolState
 from bridge.observe.status import Flow, StatusInputs
 from bridge.observe.summary import summarise
+from bridge.pipeline.shadow import Shadow
 from bridge.runtime import clock
 from bridge.runtime.fleet_view import FleetView
 from bridge.runtime.kafka_watch import FRESH_S, KafkaWatch
@@ -63,6 +64,7 @@ class Vitals:
         active: ActiveDevices,
         fleet: FleetView,
         shedding: Callable[[], SheddingFacts],
+        shadow: Shadow | None = None,
     ) -> None:
         self.is_stopping = False
         self._started_s = clock.monotonic_s()
@@ -80,15 +82,17 @@ class Vitals:
         self._active = active
         self._fleet = fleet
         self._shedding = shedding
+        self._shadow = shadow
         self._budget = OutageBudget(
             spool_bytes_max=config.spool.bytes_max,
             broker_queue_messages=config.mqtt.broker_queue_messages,
             broker_queue_bytes=config.mqtt.broker_queue_bytes,
         )
 
-    def follow(self, config: BridgeConfig) -> None:
+    def follow(self, config: BridgeConfig, shadow: Shadow | None) -> None:
         """Go by what was read anew."""
         self._config = config
+        self._shadow = shadow
 
     # ------------------------------------------------------------------ each second
 
@@ -160,6 +164,7 @@ class Vitals:
             outage_budget_s=self._budget.seconds(now),
             fleet=self._fleet.facts(),
             shedding=self._shedding(),
+            shadow=self._shadow,
         )
 
     def status(self, *, reload: ReloadFacts | None = None) -> StatusInputs:
@@ -182,6 +187,7 @@ class Vitals:
             active_devices=self._active.count(now),
             fleet=self._fleet.facts(),
             shedding=self._shedding(),
+            shadow=self._shadow,
             top=self._fleet.tops(),
         )
 
