@@ -4,7 +4,7 @@ from pathlib import PurePath
 
 from bridge.mqtt.packets import PoisonPublish
 from bridge.pipeline.identity import DEVICE_ID_RULE, Address
-from bridge.pipeline.verdict import Flag, Reason, Rejected, Telemetry
+from bridge.pipeline.verdict import Flag, Layer, Reason, Rejected, Telemetry
 from bridge.pipeline.wording import quote
 
 
