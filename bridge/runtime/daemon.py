@@ -34,6 +34,7 @@ from bridge.runtime.fault_points import reach
 from bridge.runtime.http_endpoints import OpsEndpoints
 from bridge.runtime.memory import MemoryKeeper, calm_collector
 from bridge.runtime.native_stderr import NativeStderr
+from bridge.runtime.ops_guard import Guard
 from bridge.runtime.parts import Parts
 from bridge.runtime.spool_start import open_spool
 from bridge.runtime.systemd import Supervisor
@@ -124,6 +125,7 @@ class Daemon:
             status=lambda: status(self._vitals.status()),
             devices=self._fleet.view.devices,
             log=self._log,
+            guard=Guard(self._config.ops, self._environment, self._log),
         )
         self._tell_started()
         self._supervisor.starting()
