@@ -156,6 +156,76 @@ def test_the_page_tells_of_an_idle_bridge_of_load_and_of_an_outage(
     assert {"", "status"} == {each.removeprefix(address(bridge)) for each in page.requests}
 
 
+def test_the_verdict_says_for_each_trouble_what_becomes_of_messages_and_what_to_do(
+    scene: Scene, page: BrowserPage
+) -> None:
+    scene.create_topics()
+    bridge = scene.start()
+    page.open(address(bridge))
+    page.await_text("#verdict-word", "Ready")
+
+    def judged(change: str) -> tuple[str, str, str, str]:
+        """Judge what the bridge told last, with one thing changed."""
+        found = page.evaluate(
+            f"(() => {{ const s = structuredClone(seen.last); {change}; return judge(s); }})()"
+        )
+        return found["tone"], found["word"], found["text"], found["action"]
+
+    def fails(part: str, state: str) -> str:
+        return f"Object.assign(s.checks.{part}, {{ok: false, state: '{state}', since_s: 90}})"
+
+    for change, word, text, action in (
+        (fails("mqtt", "mqtt_away"), "the MQTT broker is away", "Nothing is received", "way to it"),
+        (fails("mqtt", "mqtt_refuses"), "broker refuses", "holds what devices send", "names below"),
+        (fails("kafka", "kafka_away"), "Kafka is away", "acknowledged from the disk", "Look at"),
+        (fails("kafka", "kafka_refuses"), "Kafka refuses", "in order later", "topic named below"),
+        (
+            f"{fails('kafka', 'kafka_away')}; s.spool.state = 'off'",
+            "Kafka is away",
+            "There is no spool: nothing is acknowledged",
+            "",
+        ),
+        (
+            f"{fails('kafka', 'kafka_away')}; {fails('spool', 'spool_full')}",
+            "Kafka is away, the spool is full",
+            "Nothing more is acknowledged for want of room",
+            "raise spool.bytes_max",
+        ),
+        (
+            fails("spool", "spool_failed"),
+            "the spool fails",
+            "The disk takes nothing",
+            "file system",
+        ),
+    ):
+        told = judged(change)
+        assert "bad" == told[0]
+        assert told[1].startswith("Not ready: ")
+        assert (word in told[1], text in told[2], action in told[3]) == (True, True, True), told
+        assert told[2].startswith("For 90 s now. ")
+    assert ("warn", "Ready, and draining the spool") == judged("s.spool.rows = 7")[:2]
+    assert ("good", "Ready") == judged("")[:2]
+    assert ["Conservation is broken by 3"] == page.evaluate(
+        "notesOn(Object.assign(structuredClone(seen.last), {conservation: {residue: 3}}))"
+        ".map(each => each.split(':')[0])"
+    )
+
+
+def test_what_a_person_has_selected_stays_selected(scene: Scene, page: BrowserPage) -> None:
+    scene.create_topics()
+    bridge = scene.start()
+    page.open(address(bridge))
+    page.await_text('[data-part="kafka"]', "for ")
+    page.evaluate(
+        "getSelection().selectAllChildren(document.querySelector('[data-part=kafka] h2'))"
+    )
+
+    await_polls(page)
+
+    assert "Kafka" == page.evaluate("getSelection().toString()")
+    assert [] == page.complaints
+
+
 def test_a_bridge_that_is_gone_is_told_and_what_was_known_is_marked_as_old(
     scene: Scene, page: BrowserPage
 ) -> None:

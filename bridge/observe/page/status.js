@@ -58,6 +58,13 @@ function make(tag, className, text) {
   return element;
 }
 
+// What is there stays there and gets new text: an error that a person is copying must not vanish.
+function keep(box, number, makeOne) {
+  while (box.children.length < number) box.append(makeOne());
+  while (box.children.length > number) box.lastElementChild.remove();
+  return [...box.children];
+}
+
 // ------------------------------------------------------------------ how numbers are written
 
 const whole = new Intl.NumberFormat("en");
@@ -197,18 +204,27 @@ function showVerdict(verdict) {
 
 // ------------------------------------------------------------------ the parts of the page
 
+function makePart() {
+  const card = make("article");
+  card.append(make("h2"), make("p", "state"), make("p", "sub"));
+  return card;
+}
+
 function showParts(checks) {
-  const cards = Object.entries(checks).map(([part, check]) => {
-    const card = make("article", check.ok ? "part" : "part not-ok");
+  const parts = Object.entries(checks);
+  keep(byId("parts"), parts.length, makePart).forEach((card, at) => {
+    const [part, check] = parts[at];
+    const [title, state, sub] = card.children;
+    card.className = check.ok ? "part" : "part not-ok";
     card.dataset.part = part;
-    card.append(make("h2", "", PARTS[part] || part));
-    card.append(make("p", "state", `${check.ok ? "✓" : "✕"} ${WORDS[check.state] || check.state}`));
+    write(title, PARTS[part] || part);
+    write(state, `${check.ok ? "✓" : "✕"} ${WORDS[check.state] || check.state}`);
     const since = check.since_s === null ? "" : `for ${duration(check.since_s)}`;
     const detail = part === "spool" && check.ok ? "" : check.detail; // Its numbers have a tile.
-    card.append(make("p", "sub", [since, detail].filter(Boolean).join(" – ")));
-    return card;
+    if (sub.children.length === 0) sub.append(make("span"), make("span"));
+    write(sub.firstElementChild, since && detail ? `${since} – ` : since);
+    write(sub.lastElementChild, detail);
   });
-  byId("parts").replaceChildren(...cards);
 }
 
 function drawLine(id, values) {
@@ -321,14 +337,19 @@ function showExamples(row, examples) {
 
 // ------------------------------------------------------------------ devices
 
+function makeDevice() {
+  const row = make("li");
+  row.append(make("span", "id"), make("span", "what"));
+  return row;
+}
+
 function showDevices(id, devices, what) {
-  const rows = devices.map((each) => {
-    const row = make("li");
-    row.append(make("span", "id", each.device_id), make("span", "what", what(each)));
-    return row;
+  keep(byId(id), Math.max(1, devices.length), makeDevice).forEach((row, at) => {
+    const device = devices[at];
+    row.className = device === undefined ? "nobody" : "";
+    write(row.firstElementChild, device === undefined ? "nobody" : device.device_id);
+    write(row.lastElementChild, device === undefined ? "" : what(device));
   });
-  if (rows.length === 0) rows.push(make("li", "nobody", "nobody"));
-  byId(id).replaceChildren(...rows);
 }
 
 function showTop(top) {
@@ -355,13 +376,19 @@ async function showSilent(fleet) {
   showDevices("silent", devices, (each) => `${each.standing === "offline" ? "offline" : "silent"}, heard ${duration(each.silent_s)} ago`);
 }
 
+function makeTerm() {
+  const term = make("div");
+  term.append(make("dt"), make("dd"));
+  return term;
+}
+
 function showTerms(conservation) {
-  const terms = Object.entries(TERMS).map(([name, label]) => {
-    const term = make("div");
-    term.append(make("dt", "", label), make("dd", "", count(conservation[name])));
-    return term;
+  const terms = Object.entries(TERMS);
+  keep(byId("terms"), terms.length, makeTerm).forEach((term, at) => {
+    const [name, label] = terms[at];
+    write(term.firstElementChild, label);
+    write(term.lastElementChild, count(conservation[name]));
   });
-  byId("terms").replaceChildren(...terms);
   tell("residue", conservation.residue === 0 ? "all accounted for" : `${count(conservation.residue)} not accounted for`);
   byId("residue").className = conservation.residue === 0 ? "gloss" : "wrong";
 }
@@ -384,7 +411,8 @@ async function show(status) {
   tell("client-id", status.client_id);
   tell("about", `mqtt-kafka-bridge ${status.version}, up ${duration(status.uptime_s)}, ${count(status.active_devices)} active devices`);
   tell("fresh", "● live");
-  byId("notes").replaceChildren(...notesOn(status).map((text) => make("li", "", text)));
+  const notes = notesOn(status);
+  keep(byId("notes"), notes.length, () => make("li")).forEach((row, at) => write(row, notes[at]));
   showParts(status.checks);
   showTiles(status);
   showLetters(status);
