@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bridge.cli.arguments import add_config, load_from, print_warnings
 from bridge.config import secrets
+from bridge.config.changes import renewed_by_restart, renewed_live
 from bridge.config.layout_rules import layout_bytes
 from bridge.config.paths import quoted
 from bridge.config.sections import BridgeConfig, Route
@@ -193,4 +194,15 @@ def _summarise(config: BridgeConfig, arguments: argparse.Namespace) -> list[str]
         )
     else:
         lines.append("  no spool: the MQTT broker's queue holds an outage of Kafka")
+    return [*lines, *_summarise_renewals(config)]
+
+
+def _summarise_renewals(config: BridgeConfig) -> list[str]:
+    """Say which secrets and certificates a running bridge takes over when they are renewed."""
+    live, by_restart = renewed_live(config), renewed_by_restart(config)
+    lines = []
+    if live:
+        lines.append(f"  renewed while it runs, when the file changes: {', '.join(live)}")
+    if by_restart:
+        lines.append(f"  renewed by a restart, which loses nothing: {', '.join(by_restart)}")
     return lines

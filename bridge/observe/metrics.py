@@ -287,11 +287,12 @@ def _labelled_counters(
             counters.gaps,
         ),
         (
-            "bridge_canaries",
+            "bridge_reloads",
             "outcome",
-            "Canaries by what became of them.",
-            counters.canaries,
+            "Times the configuration was read anew, by whether it could be used.",
+            counters.reloads,
         ),
+        ("bridge_canaries", "outcome", "Canaries by what became of them.", counters.canaries),
         (
             "bridge_mqtt_protocol_errors",
             "kind",

@@ -18,6 +18,7 @@ from bridge.observe.fleet_facts import DeviceFacts, FleetFacts, Sort, fleet_tree
 from bridge.observe.health import HealthInputs
 from bridge.observe.lasting import Lasting
 from bridge.observe.recent_latency import RecentLatency
+from bridge.observe.reload_facts import ReloadFacts
 from bridge.observe.shedding_facts import SheddingFacts
 from bridge.observe.spool_facts import SpoolFacts
 from bridge.observe.text import printable
@@ -65,6 +66,8 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     active_devices: int = 0
     fleet: FleetFacts = FleetFacts()
     shedding: SheddingFacts = SheddingFacts()
+    reload: ReloadFacts | None = None
+    """None: the configuration is that of the start."""
     top: Mapping[Sort, Sequence[DeviceFacts]] = {}
     """The few devices that stand out most, in each respect."""
     examples: Examples | None = None
@@ -100,6 +103,7 @@ def status(inputs: StatusInputs) -> dict[str, Any]:
         "dead_letter_examples": None if inputs.examples is None else inputs.examples.as_tree(),
         "gaps": dict(counters.gaps),
         "producer_rebuilds": counters.producer_rebuilds,
+        "reload": None if inputs.reload is None else inputs.reload.as_tree(),
         "active_devices": inputs.active_devices,
         "fleet": fleet_tree(inputs.fleet),
         "top_devices": {

@@ -143,6 +143,19 @@ class Flow:
             self._roll.call(packets, carried, self._addresses)
         return [outcome for _, outcome in carried]
 
+    def succeed(self, before: "Flow") -> None:
+        """Go on where another flow was: what it remembers of copies, and whom it trusts.
+
+        Copies are remembered anew where their interval changed.
+        """
+        if before._bounds is NOT_JUDGED:  # noqa: SLF001  another of our own
+            self._bounds = NOT_JUDGED
+        theirs = before._policy  # noqa: SLF001
+        if self._policy is None or theirs is None:
+            return
+        if self._policy.copies.interval_s == theirs.copies.interval_s:
+            self._policy = self._policy._replace(copies=theirs.copies)
+
     def trust_clock(self, *, is_trusted: bool) -> None:
         """Judge timestamps by the host's clock, or let them pass with a warning."""
         self._bounds = self._own_bounds if is_trusted else NOT_JUDGED

@@ -17,6 +17,7 @@ from bridge.observe.examples import Examples
 from bridge.observe.health import HealthInputs, KafkaState, MqttState, Step, WaitsFor
 from bridge.observe.metrics import Gauges
 from bridge.observe.outage_budget import News, OutageBudget, Seen
+from bridge.observe.reload_facts import ReloadFacts
 from bridge.observe.shedding_facts import SheddingFacts
 from bridge.observe.spool_facts import SpoolState
 from bridge.observe.status import Flow, StatusInputs
@@ -89,6 +90,10 @@ class Vitals:
             broker_queue_messages=config.mqtt.broker_queue_messages,
             broker_queue_bytes=config.mqtt.broker_queue_bytes,
         )
+
+    def follow(self, config: BridgeConfig) -> None:
+        """Go by what was read anew."""
+        self._config = config
 
     # ------------------------------------------------------------------ each second
 
@@ -164,12 +169,13 @@ class Vitals:
             shedding=self._shedding(),
         )
 
-    def status(self) -> StatusInputs:
+    def status(self, *, reload: ReloadFacts | None = None) -> StatusInputs:
         """Gather all of it, for `/status`."""
         now = clock.monotonic_s()
         return StatusInputs(
             version=__version__,
             client_id=self._config.mqtt.client_id,
+            reload=reload,
             uptime_s=now - self._started_s,
             now=now,
             health=structs.replace(self.health(), outage_budget_s=self._budget.seconds(now)),

@@ -18,6 +18,7 @@ UNIT = DIRECTORY / "mqtt-kafka-bridge.service"
 TEMPLATE = DIRECTORY / "mqtt-kafka-bridge@.service"
 RELOADING = DIRECTORY / "notify-reload.conf"
 PAGE = [f"bridge/observe/page/status.{kind}" for kind in ("html", "css", "js")]
+REFRESHING = DIRECTORY / "refresh-credentials.conf"
 UNITS = [pytest.param(UNIT, id="unit"), pytest.param(TEMPLATE, id="template")]
 EXPOSURE_MAX = 1.5
 NOTIFY_RELOAD_SINCE = 253
@@ -131,6 +132,7 @@ def test_the_wheel_carries_units_sample_configuration_and_the_status_page_as_the
         "bridge/shipped/systemd/mqtt-kafka-bridge.service": UNIT,
         "bridge/shipped/systemd/mqtt-kafka-bridge@.service": TEMPLATE,
         "bridge/shipped/systemd/notify-reload.conf": RELOADING,
+        "bridge/shipped/systemd/refresh-credentials.conf": REFRESHING,
         "bridge/shipped/bridge.toml": PROJECT / "config/bridge.toml",
         **{name: PROJECT / name for name in PAGE},
     }

@@ -136,6 +136,32 @@ def test_the_unit_is_active_with_both_brokers_away_and_says_so(make_unit: MakeUn
     assert 0 == unit.stop()
 
 
+def test_systemctl_reload_reads_the_configuration_anew(
+    make_unit: MakeUnit, systemd: BootedSystemd
+) -> None:
+    config = away()
+    unit = make_unit(config)
+    unit.start()
+    pid = unit.show("MainPID")
+
+    unit.reload({**config, "validation": {"ranges": {"temperature": [0, 1]}}})
+
+    told = eventually(
+        lambda: systemd.run(
+            "journalctl",
+            "--no-pager",
+            "-o",
+            "json",
+            "-u",
+            unit.unit,
+            "BRIDGE_EVENT=configuration_reloaded",
+        ),
+        what="the reload is in the journal",
+    )
+    assert "validation.ranges.temperature" in told
+    assert ("active", pid) == (unit.show("ActiveState"), unit.show("MainPID"))
+
+
 def test_a_bad_configuration_is_told_and_not_tried_again(
     make_unit: MakeUnit, systemd: BootedSystemd
 ) -> None:

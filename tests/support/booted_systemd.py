@@ -202,6 +202,12 @@ class BridgeUnit(BridgeProcess):
         self.systemd.run("systemctl", "daemon-reload")
         self.systemd.run("systemctl", "restart", self.unit)
 
+    def reload(self, config: Mapping[str, Any]) -> None:
+        """Write another configuration and reload the unit."""
+        self.write_config({"log": {"format": "auto"}, **config})
+        self.systemd.write(self._configuration, self.config_path.read_text(encoding="utf-8"))
+        self.systemd.run("systemctl", "reload", self.unit)
+
     def stop(self, timeout_s: float = 30.0) -> int:
         """Stop the unit; return the exit code of its main process."""
         del timeout_s  # The unit has its own.
