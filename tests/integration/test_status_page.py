@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -209,6 +210,26 @@ def test_the_verdict_says_for_each_trouble_what_becomes_of_messages_and_what_to_
         "notesOn(Object.assign(structuredClone(seen.last), {conservation: {residue: 3}}))"
         ".map(each => each.split(':')[0])"
     )
+
+
+def test_a_configuration_that_was_refused_and_one_that_wants_a_restart_are_noted(
+    scene: Scene, page: BrowserPage
+) -> None:
+    scene.create_topics()
+    bridge = scene.start()
+    page.open(address(bridge))
+    page.await_text("#verdict-word", "Ready")
+    assert "" == page.text("#notes")
+
+    bridge.write_config({**scene.config(), "limits": {"burst": -1}})
+    bridge.send_signal(signal.SIGHUP)
+    refused = page.await_text("#notes", "The configuration was refused at ")
+    assert "limits.burst" in refused
+
+    bridge.write_config(scene.config(ops={"examples": True}))
+    bridge.send_signal(signal.SIGHUP)
+    page.await_text("#notes", "The configuration has values that want a restart: ops.examples")
+    assert [] == page.complaints
 
 
 def test_what_a_person_has_selected_stays_selected(scene: Scene, page: BrowserPage) -> None:

@@ -188,6 +188,12 @@ function notesOn(status) {
   if (status.fleet.is_fleet_silent) notes.push("The fleet is silent: many devices at once.");
   const clock = status.fleet.host_clock;
   if (clock.state === "doubted") notes.push(`The clock of this host is doubted: ${clock.cause}.`);
+  const { reload } = status;
+  if (reload !== null && reload.outcome === "refused") {
+    notes.push(`The configuration was refused at ${reload.at}, the one before it runs on: ${reload.problems.join("; ")}.`);
+  } else if (reload !== null && reload.needs_restart.length > 0) {
+    notes.push(`The configuration has values that want a restart: ${reload.needs_restart.join(", ")}.`);
+  }
   const gaps = Object.entries(status.gaps).filter(([, number]) => number > 0);
   if (gaps.length > 0) {
     notes.push(`Messages may be missing before the bridge: ${gaps.map(([cause, number]) => `${cause} ${count(number)}`).join(", ")}.`);
