@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.chromium import BrowserPage, Chromium, PageError
+from tests.support.eventually import eventually
 from tests.support.processes import free_port
 
 POLICY = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'\">"
@@ -32,6 +33,8 @@ def test_what_goes_wrong_in_a_page_is_a_complaint(
 ) -> None:
     page.open(f"data:text/html,{document}")
 
+    # A rejection that nobody took is told only some time after it.
+    eventually(lambda: page.evaluate("1") and page.complaints, what="a complaint")
     assert [True] == [complaint in each for each in page.complaints]
 
 
