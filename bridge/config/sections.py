@@ -348,10 +348,17 @@ class GapsSection(Section, frozen=True):
 
 
 class OpsSection(Section, frozen=True):
-    """Health and metrics over HTTP."""
+    """Health, metrics, status and its page over HTTP."""
 
     listen: NonEmpty = "127.0.0.1:9464"
     """Address and port to listen on; port 0 takes a free one and logs it."""
+    token: Secret | None = None
+    """What everything but health and metrics asks for, as Bearer or as the password of Basic; off
+    loopback they are refused without one."""
+    hosts: tuple[NonEmpty, ...] = ()
+    """More names under which they may be asked for, such as that of a reverse proxy."""
+    examples: bool = False
+    """Show the last dead letters of each reason, with the head of their payload."""
 
 
 class DedupSection(Section, frozen=True):

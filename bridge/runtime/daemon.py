@@ -33,6 +33,7 @@ from bridge.runtime.file_watch import FileWatch
 from bridge.runtime.http_endpoints import OpsEndpoints
 from bridge.runtime.memory import MemoryKeeper, calm_collector
 from bridge.runtime.native_stderr import NativeStderr
+from bridge.runtime.ops_guard import Guard
 from bridge.runtime.parts import Parts
 from bridge.runtime.reloading import FILE, SIGNAL, Reloader
 from bridge.runtime.spool_start import open_spool
@@ -192,6 +193,7 @@ class Daemon:
             status=lambda: status(self._vitals.status(reload=self._reloader.facts)),
             devices=self._fleet.view.devices,
             log=self._log,
+            guard=Guard(self._config.ops, self._environment, self._log),
         )
 
     async def _open_spool(self) -> None:

@@ -13,6 +13,7 @@ from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import value_bytes_max
 from bridge.kafka.shipment import Unsettled
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
+from bridge.observe.examples import Examples
 from bridge.observe.log import EventLog
 from bridge.pipeline.allowance import Allowance
 from bridge.pipeline.decode import Decoding, decoding_of
@@ -129,6 +130,7 @@ class Parts:
             ActiveDevices(now_s=clock.monotonic_s()),
             log,
             type_of=None if self._config.registry is None else self.registry.label_of,
+            examples=Examples() if self._config.ops.examples else None,
         )
 
     def follow(self, config: BridgeConfig, decoding: Decoding, *, now_s: float) -> None:
@@ -324,6 +326,8 @@ class Parts:
             watch=self.watch,
             duplicates=self.duplicates,
             counters=self.books.counters,
+            latency=self.books.latency,
+            examples=self.books.examples,
             active=self.books.active,
             fleet=self.fleet.view,
             shedding=self.shedder.facts,

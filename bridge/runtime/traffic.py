@@ -105,7 +105,7 @@ class Traffic:
         self._producer = producer
         self._journal = journal
         self._books = books
-        self._narrator = KafkaNarrator(books.counters, books.log)
+        self._narrator = KafkaNarrator(books.counters, books.log, books.examples)
         self._accounts = Accounts(books, duplicates, journal)
         self._clock = clock
         self._on_bug = on_bug

@@ -12,7 +12,8 @@ from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.outbox import Outbox
 from bridge.mqtt.session import Phase, Session
 from bridge.observe import health
-from bridge.observe.counters import ActiveDevices, Counters
+from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
+from bridge.observe.examples import Examples
 from bridge.observe.health import HealthInputs, KafkaState, MqttState, Step, WaitsFor
 from bridge.observe.metrics import Gauges
 from bridge.observe.outage_budget import News, OutageBudget, Seen
@@ -61,6 +62,8 @@ class Vitals:
         watch: KafkaWatch,
         duplicates: Duplicates,
         counters: Counters,
+        latency: LatencyHistogram,
+        examples: Examples | None,
         active: ActiveDevices,
         fleet: FleetView,
         shedding: Callable[[], SheddingFacts],
@@ -79,6 +82,8 @@ class Vitals:
         self._watch = watch
         self._duplicates = duplicates
         self._counters = counters
+        self._latency = latency
+        self._examples = examples
         self._active = active
         self._fleet = fleet
         self._shedding = shedding
@@ -99,6 +104,8 @@ class Vitals:
     def tick(self, now: float) -> News | None:
         """Let the outage budget see what is; return what has to be said of it."""
         self._flow.note(self._counters, now)
+        self._flow.latency.note(self._latency.counts, now)
+        self._flow.lasting.note(health.ready(self.health())[1]["checks"], now)
         facts = self._spool.facts()
         unsettled = self._outbox.unsettled
         return self._budget.note(
@@ -172,8 +179,10 @@ class Vitals:
         now = clock.monotonic_s()
         return StatusInputs(
             version=__version__,
+            client_id=self._config.mqtt.client_id,
             reload=reload,
             uptime_s=now - self._started_s,
+            now=now,
             health=structs.replace(self.health(), outage_budget_s=self._budget.seconds(now)),
             counters=self._counters,
             flow=self._flow,
@@ -189,6 +198,7 @@ class Vitals:
             shedding=self._shedding(),
             shadow=self._shadow,
             top=self._fleet.tops(),
+            examples=self._examples,
         )
 
     def is_live(self) -> bool:

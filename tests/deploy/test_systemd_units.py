@@ -17,6 +17,7 @@ DIRECTORY = PROJECT / "deploy/systemd"
 UNIT = DIRECTORY / "mqtt-kafka-bridge.service"
 TEMPLATE = DIRECTORY / "mqtt-kafka-bridge@.service"
 RELOADING = DIRECTORY / "notify-reload.conf"
+PAGE = [f"bridge/observe/page/status.{kind}" for kind in ("html", "css", "js")]
 REFRESHING = DIRECTORY / "refresh-credentials.conf"
 UNITS = [pytest.param(UNIT, id="unit"), pytest.param(TEMPLATE, id="template")]
 EXPOSURE_MAX = 1.5
@@ -124,13 +125,16 @@ def complaints(directory: Path, unit: Path, name: str) -> list[str]:
     return [line for line in finished.stderr.splitlines() if "mqtt-kafka-bridge" in line]
 
 
-def test_the_wheel_carries_units_and_sample_configuration_as_they_are(tmp_path: Path) -> None:
+def test_the_wheel_carries_units_sample_configuration_and_the_status_page_as_they_are(
+    tmp_path: Path,
+) -> None:
     carried = {
         "bridge/shipped/systemd/mqtt-kafka-bridge.service": UNIT,
         "bridge/shipped/systemd/mqtt-kafka-bridge@.service": TEMPLATE,
         "bridge/shipped/systemd/notify-reload.conf": RELOADING,
         "bridge/shipped/systemd/refresh-credentials.conf": REFRESHING,
         "bridge/shipped/bridge.toml": PROJECT / "config/bridge.toml",
+        **{name: PROJECT / name for name in PAGE},
     }
 
     with zipfile.ZipFile(build_wheel(tmp_path)) as wheel:

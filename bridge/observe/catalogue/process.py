@@ -29,7 +29,7 @@ EVENTS: tuple[Event, ...] = (
         "ops_listening",
         Level.INFO,
         "address",
-        "Health and metrics can be asked for at this address.",
+        "Health, metrics and the status page can be asked for at this address.",
     ),
     event(
         "bridge_ready",
@@ -190,6 +190,20 @@ EVENTS: tuple[Event, ...] = (
         "A health or metrics answer could not be made; the client got a 500.",
         "Report it: this is a bug of the bridge.",
         repeats_by="path",
+    ),
+    event(
+        "ops_token_refused",
+        Level.WARNING,
+        "path peer",
+        "Somebody asked for the status, or its page, with a token that is not `ops.token`.",
+        "Correct the token that is used at `peer`; if nobody knows it, keep the port from it.",
+    ),
+    event(
+        "ops_token_unreadable",
+        Level.ERROR,
+        "error",
+        "`ops.token` could be read at the start, and no longer can: the status is told to nobody.",
+        "Put the secret back where `error` says it was looked for; it is read at each request.",
     ),
     event(
         "library_reported",
