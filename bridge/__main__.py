@@ -30,7 +30,7 @@ _COMMANDS = {
     "simulate": ("simulate", "publish as a fleet of devices, good and bad"),
     "registry": ("registry", "fill the registry's Kafka topic from a TOML file"),
     "dlq": ("dlq", "count, show and replay dead letters"),
-    "install": ("install", "write the systemd units and a sample configuration"),
+    "install": ("install", "write systemd's units, or the monitoring files"),
     "config": ("config_command", "show the configuration, or the schema of its file"),
 }
 
