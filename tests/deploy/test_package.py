@@ -3,7 +3,6 @@
 import email
 import json
 import subprocess
-import sys
 import tarfile
 import zipfile
 from email.message import Message
@@ -17,6 +16,7 @@ from bridge.config.schema import build_schema
 from bridge.errors import ExitCode
 from tests.support.certificates import PROJECT
 from tests.support.installation import Installation
+from tests.support.wheels import build
 
 EXTRAS = {"all", "completion", "protobuf", "dev"}
 CARRIED = {
@@ -41,19 +41,6 @@ for each in pkgutil.walk_packages(bridge.__path__, "bridge."):
         failed[each.name] = error.name
 print(json.dumps(failed))
 """
-
-
-def build(kind: str, tree: Path, directory: Path) -> Path:
-    """Build as ./dev does: with the locked backend, from nothing that is fetched."""
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", directory],
-        cwd=tree,
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
-    (built,) = directory.iterdir()
-    return built
 
 
 @pytest.fixture(scope="module")
