@@ -31,8 +31,8 @@ class Installation:
         self._run(sys.executable, "-m", "venv", "--without-pip", directory)
         self._pip("install", "--quiet", "--no-index", "--no-deps", wheel)
         (self._packages,) = directory.glob("lib/python*/site-packages")
-        (info,) = self._packages.glob("mqtt_kafka_bridge-*.dist-info")
-        for each in _needed(Distribution.at(info), extras):
+        (self.metadata,) = self._packages.glob("mqtt_kafka_bridge-*.dist-info")
+        for each in _needed(Distribution.at(self.metadata), extras):
             self._link(each)
 
     def bridge(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
