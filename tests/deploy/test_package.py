@@ -4,9 +4,11 @@ import email
 import json
 import subprocess
 import tarfile
+import tomllib
 import zipfile
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +74,12 @@ def metadata(wheel: Path) -> Message:
     with zipfile.ZipFile(wheel) as opened:
         (name,) = (each for each in opened.namelist() if each.endswith(".dist-info/METADATA"))
         return email.message_from_bytes(opened.read(name))
+
+
+def metadata_of_the_tree() -> dict[str, Any]:
+    text = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    project: dict[str, Any] = tomllib.loads(text)["project"]
+    return project
 
 
 # --- what is in them
@@ -226,3 +234,19 @@ def test_with_all_extras_everything_can_be_imported_and_completed(full: Installa
     assert ("{}\n", "") == (imported.stdout, imported.stderr)
     assert "complete -o bashdefault" in completed.stdout
     assert "No broken requirements found." == full.what_pip_misses()
+
+
+def test_every_extra_that_runs_is_told_to_whoever_installs() -> None:
+    extras = metadata_of_the_tree()["optional-dependencies"]
+    told = (PROJECT / "docs/packaging.md").read_text(encoding="utf-8")
+
+    assert EXTRAS == set(extras)
+    assert [] == [name for name in EXTRAS - {"dev"} if f"| `{name}` |" not in told]
+
+
+def test_the_changelog_and_the_archive_have_what_a_release_needs(archive: Path) -> None:
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+
+    assert {"CHANGELOG.md", "SECURITY.md", "README.md", "docs/packaging.md"} <= names
+    assert "## [Unreleased]" in (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -15,6 +15,8 @@ from bridge import __version__
 from tests.support.certificates import PROJECT
 from tests.support.sbom import main
 
+pytestmark = pytest.mark.slow  # The bill is validated against the schema of CycloneDX.
+
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> str:
