@@ -115,8 +115,9 @@ def test_the_metadata_say_licence_version_extras_and_python(wheel: Path) -> None
 def test_the_wheel_that_is_made_from_the_source_archive_is_the_same(
     wheel: Path, archive: Path, tmp_path: Path
 ) -> None:
-    with tarfile.open(archive) as opened:
-        opened.extractall(tmp_path / "tree", filter="data")
+    (tmp_path / "tree").mkdir()
+    # Not by tarfile: the Python of Debian 12 has no filters, and a later one warns without.
+    subprocess.run(["tar", "-xf", archive, "-C", tmp_path / "tree"], check=True, timeout=60)
     (tree,) = (tmp_path / "tree").iterdir()
 
     again = build("wheel", tree, tmp_path / "again")
