@@ -23,14 +23,11 @@ from tests.support.wheels import build
 EXTRAS = {"all", "completion", "protobuf", "dev"}
 CARRIED = {
     "bridge.toml": "config/bridge.toml",
-    "systemd/mqtt-kafka-bridge.service": "deploy/systemd/mqtt-kafka-bridge.service",
-    "systemd/mqtt-kafka-bridge@.service": "deploy/systemd/mqtt-kafka-bridge@.service",
-    "systemd/notify-reload.conf": "deploy/systemd/notify-reload.conf",
+    "monitoring/runbook.md": "docs/runbook.md",
     **{
-        f"monitoring/{name}": "docs/runbook.md"
-        if name == "runbook.md"
-        else f"deploy/monitoring/{name}"
-        for name in MONITORING
+        f"{directory}/{path.name}": f"deploy/{directory}/{path.name}"
+        for directory in ("systemd", "monitoring")
+        for path in (PROJECT / "deploy" / directory).iterdir()
     },
 }
 IMPORT_ALL = """
