@@ -74,9 +74,11 @@ def serving(advisories: dict[str, Any]) -> Iterator[AdvisoryService]:
         service.url = f"http://127.0.0.1:{server.server_port}/v1/query"
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield service
-        server.shutdown()
-        thread.join()
+        try:
+            yield service
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def audit(url: str) -> subprocess.CompletedProcess[str]:

@@ -57,11 +57,13 @@ def answering(status: int) -> Iterator[int]:
             """Say nothing."""
 
     with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_everything_that_the_dockerfile_copies_exists_and_is_all_that_is_not_ignored() -> None:
