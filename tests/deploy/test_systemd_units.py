@@ -1,24 +1,20 @@
-"""The units that are shipped: understood by systemd, tight, and in the wheel."""
+"""The units that are shipped: understood by systemd, and tight."""
 
 import re
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ExitCode
-from tests.support.booted_systemd import build_wheel
 from tests.support.certificates import PROJECT
 
 DIRECTORY = PROJECT / "deploy/systemd"
 UNIT = DIRECTORY / "mqtt-kafka-bridge.service"
 TEMPLATE = DIRECTORY / "mqtt-kafka-bridge@.service"
 RELOADING = DIRECTORY / "notify-reload.conf"
-PAGE = [f"bridge/observe/page/status.{kind}" for kind in ("html", "css", "js")]
-REFRESHING = DIRECTORY / "refresh-credentials.conf"
 UNITS = [pytest.param(UNIT, id="unit"), pytest.param(TEMPLATE, id="template")]
 EXPOSURE_MAX = 1.5
 NOTIFY_RELOAD_SINCE = 253
@@ -123,21 +119,3 @@ def complaints(directory: Path, unit: Path, name: str) -> list[str]:
     (directory / name).write_text(text, encoding="utf-8")
     finished = run("systemd-analyze", "verify", directory / name)
     return [line for line in finished.stderr.splitlines() if "mqtt-kafka-bridge" in line]
-
-
-def test_the_wheel_carries_units_sample_configuration_and_the_status_page_as_they_are(
-    tmp_path: Path,
-) -> None:
-    carried = {
-        "bridge/shipped/systemd/mqtt-kafka-bridge.service": UNIT,
-        "bridge/shipped/systemd/mqtt-kafka-bridge@.service": TEMPLATE,
-        "bridge/shipped/systemd/notify-reload.conf": RELOADING,
-        "bridge/shipped/systemd/refresh-credentials.conf": REFRESHING,
-        "bridge/shipped/bridge.toml": PROJECT / "config/bridge.toml",
-        **{name: PROJECT / name for name in PAGE},
-    }
-
-    with zipfile.ZipFile(build_wheel(tmp_path)) as wheel:
-        texts = {name: wheel.read(name) for name in carried}
-
-    assert {name: source.read_bytes() for name, source in carried.items()} == texts
