@@ -1,7 +1,7 @@
 """What differs between two configurations, and how each difference takes hold in a running bridge.
 
 A change is live, renews one of the two links, or waits for a restart. What waits is left out of the
-configuration that runs on, so that a bridge never runs with half of a change.
+configuration that runs on.
 """
 
 import enum
@@ -16,7 +16,7 @@ from bridge.config import secrets
 from bridge.config.on_disk import PROPERTY_FILES
 from bridge.config.paths import KeyPath, key_text, leaves, shown
 from bridge.config.rules import secrets_of
-from bridge.config.sections import BridgeConfig, MqttSection
+from bridge.config.sections import BridgeConfig, KafkaSection, MqttSection
 
 RULE_SECTIONS: Final = ("route", "layout", "protobuf", "validation", "shadow")
 """What a message is judged by."""
@@ -78,19 +78,26 @@ def merge(before: BridgeConfig, after: BridgeConfig) -> BridgeConfig:
         before,
         **live,
         mqtt=_merge_mqtt(before.mqtt, after.mqtt),
-        kafka=structs.replace(
-            before.kafka, **{name: getattr(after.kafka, name) for name in _KAFKA_LINK}
-        ),
+        kafka=_merge_kafka(before.kafka, after.kafka),
         log=structs.replace(before.log, level=after.log.level),
     )
 
 
 def _merge_mqtt(before: MqttSection, after: MqttSection) -> MqttSection:
-    """TLS itself is not put on or taken off: the other port is another listener."""
-    names = [
-        name for name in _MQTT_LINK if name != "tls" or (before.tls is None) == (after.tls is None)
-    ]
-    return structs.replace(before, **{name: getattr(after, name) for name in names})
+    """Credentials go to the broker that they were written for, or wait with its address.
+
+    TLS put on or taken off is another listener, too.
+    """
+    where = [(each.host, each.port, each.tls is None) for each in (before, after)]
+    if where[0] != where[1]:
+        return before
+    return structs.replace(before, **{name: getattr(after, name) for name in _MQTT_LINK})
+
+
+def _merge_kafka(before: KafkaSection, after: KafkaSection) -> KafkaSection:
+    if before.bootstrap_servers != after.bootstrap_servers:
+        return before
+    return structs.replace(before, **{name: getattr(after, name) for name in _KAFKA_LINK})
 
 
 def _takes(path: KeyPath, *, is_taken: bool) -> Takes:

@@ -58,14 +58,7 @@ def load(
 
     conversion = Conversion(layers.tree, BridgeConfig)
     config = _fill_batch_routes(conversion.convert(), layers.tree)
-    findings = [
-        *rules.check(config),
-        *kafka_rules.check(config.kafka),
-        *validation_rules.check(config),
-        *shadow_rules.check(config),
-        *silence_rules.check(config),
-        *format_rules.check(config),
-    ]
+    findings = _findings(config)
     if reads_files:
         findings += on_disk.check(config, environment)
     findings = _still_true(findings, conversion)
@@ -79,6 +72,26 @@ def load(
         origins=_origins(config, layers),
         warnings=tuple(layers.render(found) for found in findings),
     )
+
+
+def _findings(config: BridgeConfig) -> list[Problem]:
+    return [
+        *rules.check(config),
+        *kafka_rules.check(config.kafka),
+        *validation_rules.check(config),
+        *shadow_rules.check(config),
+        *silence_rules.check(config),
+        *format_rules.check(config),
+    ]
+
+
+def problems_of(config: BridgeConfig) -> list[str]:
+    """List what is wrong with a configuration that was put together, one line each."""
+    return [
+        f"{key_text(found.path)}: {found.text}"
+        for found in _findings(config)
+        if not found.is_warning
+    ]
 
 
 def _fill_batch_routes(config: BridgeConfig, tree: Mapping[str, Any]) -> BridgeConfig:

@@ -362,8 +362,8 @@ class Session:
         self._errands.change_filters(topic_filters)
         is_connected = self.phase in (Phase.CONNECTED, Phase.SUBSCRIBED)
         self._ask(self.subscriptions.change(topic_filters, is_connected=is_connected), now)
-        if is_connected and not self.subscriptions.is_whole:
-            self.phase = Phase.CONNECTED
+        if is_connected:
+            self.phase = Phase.SUBSCRIBED if self.subscriptions.is_whole else Phase.CONNECTED
 
     def _note_granted(self, now: float) -> None:
         if self.subscriptions.is_whole:

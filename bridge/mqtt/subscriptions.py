@@ -34,8 +34,12 @@ class Subscriptions:
         """What the SUBSCRIBE on its way asks for; None while no SUBACK is due."""
         self._refused: set[str] = set()
         self._left = dict.fromkeys(each for each in left if each not in wanted)
+        self._void: set[str] = set()
+        """What is asked for and was left after that: what its SUBACK grants is gone by then."""
         self._leaving: tuple[str, ...] | None = None
         """What the UNSUBSCRIBE on its way names; None while no UNSUBACK is due."""
+        self._left_again: set[str] = set()
+        """What is to be left once more when the UNSUBACK is there."""
 
     @property
     def is_whole(self) -> bool:
@@ -55,6 +59,8 @@ class Subscriptions:
         self.again_at = None
         self._asked = self._leaving = None
         self._refused = set()
+        self._void = set()
+        self._left_again = set()
 
     def connected(self, *, session_present: bool) -> bytes:
         """Ask for everything wanted, and leave what a session that was kept still has."""
@@ -65,11 +71,17 @@ class Subscriptions:
     def change(self, wanted: tuple[str, ...], *, is_connected: bool) -> bytes:
         """Want other filters from now on."""
         for each in self.wanted:
-            if each not in wanted:
-                self._left[each] = None
-                self.granted.pop(each, None)
+            if each in wanted:
+                continue
+            if self._leaving is not None and each in self._leaving:
+                self._left_again.add(each)  # It came back meanwhile, and goes once more.
+            if self._asked is not None and each in self._asked:
+                self._void.add(each)
+            self._left[each] = None
+            self.granted.pop(each, None)
         for each in wanted:
             self._left.pop(each, None)
+            self._left_again.discard(each)
         self.wanted = wanted
         self._refused &= set(wanted)
         return self._leave() + self.ask_for_missing() if is_connected else b""
@@ -112,10 +124,11 @@ class Subscriptions:
     def answered(self, packet: codec.SubAck, now: float) -> list[Event]:
         """Take the SUBACK; what it grants or refuses comes out."""
         asked, self._asked = self._asked, None
+        void, self._void = self._void, set()
         assert asked is not None, "a SUBACK that nobody asked for"
         events: list[Event] = []
         for topic_filter, code in zip(asked, packet.reason_codes, strict=True):
-            if topic_filter not in self.wanted:
+            if topic_filter in void or topic_filter not in self.wanted:
                 continue  # It was left while it was asked for.
             if int(code) == _GRANTED_QOS_1:
                 self.granted[topic_filter] = _GRANTED_QOS_1
@@ -150,7 +163,9 @@ class Subscriptions:
             if int(code) >= _FIRST_ERROR
         )
         for each in leaving:
-            self._left.pop(each, None)
+            if each not in self._left_again:
+                self._left.pop(each, None)
+        self._left_again = set()
         events: list[Event] = [Unsubscribed(leaving, refused)]
         if self.is_whole and self._asked is None:
             events.append(SubscribedAll(self.wanted))

@@ -110,7 +110,11 @@ class Daemon:
             counters=self._counters,
             on_taken=lambda taken: self._certificates.follow(certificate_files(taken)),
         )
-        self._files = FileWatch(self._reloader.files, lambda _: self._reloader.ask(FILE))
+        self._files = FileWatch(
+            self._reloader.files,
+            lambda _: self._reloader.ask(FILE),
+            first=self._reloader.first_looks,
+        )
 
     # ------------------------------------------------------------------ life
 
@@ -123,6 +127,7 @@ class Daemon:
         self._loop.set_exception_handler(self._on_exception)
         for each in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(each, self._on_stop_signal, each)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reloader.ask, SIGNAL)
         ops = self._make_ops()
         stopping = Stopping(
             self._parts,
@@ -132,25 +137,20 @@ class Daemon:
         )
         self._tell_started()
         self._supervisor.starting()
-        await self._recovery.prepare()
-        await self._open_spool()
-        if self._registry_source is not None:
-            await self._registry_source.start()
-        await self._fleet.state.load()
-        self._attendance.look_at_host()
+        await self._read_what_was_kept()
         await ops.start()
         self._log.emit("ops_listening", address=ops.address)
         # Whatever is away: systemd shall not end, for being slow, what waits or spools.
         self._supervisor.ready(self._vitals.summary())
-        self._loop.add_signal_handler(signal.SIGHUP, self._reloader.ask, SIGNAL)
         # These use what a stop closes one by one, so they end before it.
         early = [
             self._loop.create_task(self._tick(), name="tick"),
             self._loop.create_task(self._recovery.release(), name="release"),
-            self._loop.create_task(self._reload(), name="reload"),
         ]
+        reloading = self._loop.create_task(self._reload(), name="reload")
         tasks = [
             *early,
+            reloading,
             self._loop.create_task(self._link.run(), name="mqtt"),
             self._loop.create_task(self._watch.run(), name="kafka-watch"),
             self._loop.create_task(self._fleet.state.run(), name="fleet-state"),
@@ -165,11 +165,12 @@ class Daemon:
             task.add_done_callback(self._on_task_done)
         calm_collector()
         await self._stop.wait()
+        await _cancelled([reloading])  # A link is not to be renewed while it is let go.
+        self._reloader.close()
         await stopping.drain(is_failed=self._failure is not None, is_cut_short=self._cut_short)
         await _cancelled(early)
         await stopping.close()
         await _cancelled(tasks)
-        self._reloader.close()
         is_settled = self._failure is None and not self._outbox.unsettled.records
         await self._fleet.state.close(is_settled=is_settled)
         if self._registry_source is not None:
@@ -183,6 +184,14 @@ class Daemon:
             await self._disk.close()
         self._supervisor.close()
         return exit_code
+
+    async def _read_what_was_kept(self) -> None:
+        await self._recovery.prepare()
+        await self._open_spool()
+        if self._registry_source is not None:
+            await self._registry_source.start()
+        await self._fleet.state.load()
+        self._attendance.look_at_host()
 
     def _make_ops(self) -> OpsEndpoints:
         return OpsEndpoints(

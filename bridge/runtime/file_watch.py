@@ -6,8 +6,9 @@ certbot and Kubernetes turn are seen.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 LOOK_EVERY_S: Final = 2.0
@@ -41,9 +42,10 @@ class FileChanges:
     Invariant: each state of a file is told at most once, and only after two looks that agree.
     """
 
-    def __init__(self) -> None:
-        self._taken: dict[Path, Look] = {}
-        self._seen: dict[Path, Look] = {}
+    def __init__(self, first: Mapping[Path, Look] = MappingProxyType({})) -> None:
+        """`first` is what files looked like when they were read; of others the first look is it."""
+        self._taken: dict[Path, Look] = dict(first)
+        self._seen: dict[Path, Look] = dict(first)
 
     def take(self, looks: dict[Path, Look]) -> frozenset[Path]:
         """Take what all files look like; return those that changed. The first look is none."""
@@ -69,13 +71,14 @@ class FileWatch:
         files: Callable[[], Iterable[Path]],
         on_change: Callable[[frozenset[Path]], None],
         *,
+        first: Mapping[Path, Look] = MappingProxyType({}),
         every_s: float = LOOK_EVERY_S,
     ) -> None:
         """`files` is asked each time, since a reload may name others."""
         self._files = files
         self._on_change = on_change
         self._every_s = every_s
-        self._changes = FileChanges()
+        self._changes = FileChanges(first)
 
     async def run(self) -> None:
         """Look, wait, look again, for ever."""

@@ -73,7 +73,7 @@ class GapFinder:
             case Connected():
                 self._note_connected(event)
             case SubscribedAll() | SubscriptionRefused():
-                self._note_granted(set(granted))
+                self._note_granted(set(granted), is_whole=isinstance(event, SubscribedAll))
             case BrokerDropsReported():
                 self._note_drops(event.count)
             case CanaryMissed() if event.is_first:
@@ -166,7 +166,7 @@ class GapFinder:
         memory.lost.topic_filters += memory.topic_filters
         memory.topic_filters = []
 
-    def _note_granted(self, granted: set[str]) -> None:
+    def _note_granted(self, granted: set[str], *, is_whole: bool) -> None:
         now = clock.unix_s()
         for topic_filter in granted:
             self._readable_since.setdefault(topic_filter, now)
@@ -177,8 +177,8 @@ class GapFinder:
                 cause = GapCause(memory.lost.cause)
                 self._record("session_lost", topic_filter, memory.lost.since, cause)
             memory.lost.topic_filters = sorted(lost - granted)
-            if not memory.lost.topic_filters:
-                memory.lost = None
+            if is_whole or not memory.lost.topic_filters:
+                memory.lost = None  # What is left of it is wanted no more.
         if granted != set(memory.topic_filters):
             memory.topic_filters = sorted(granted)
         self._save()

@@ -1,5 +1,6 @@
 """The door to Kafka: shipments out, delivery reports in, by batch, on the event loop's thread."""
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -60,51 +61,56 @@ class KafkaProducer:
         """What the current producer died of; the records it had only tell that they were purged."""
         self._statistics = ""
         """The last that librdkafka said of itself; read only when somebody asks."""
-        self._producer = self._build()
-        self._successor: Successor | None = None
+        self._handle = self._build()
+        self._under_way = 0
+        """Shipments that were handed over and not yet reported."""
+        self._successor: Handle | None = None
         """Takes over as soon as the producer has delivered what it has."""
 
-    def _build(self) -> Producer:
-        return _make_producer(self._properties, self._report_error, self._keep_statistics)
+    def _build(self) -> "Handle":
+        return Handle(self._properties, self._report_error, self._keep_statistics)
 
     # ------------------------------------------------------------------ a successor
 
-    def prepare(self, properties: Properties) -> "Successor":
-        """Build another producer and let it ask the cluster something; blocking, for a thread.
+    def prepare(self, properties: Properties) -> "Handle":
+        """Build another producer; blocking, for a thread.
 
         Raises:
             ConfigError: librdkafka does not accept the properties, or cannot read a file.
         """
-        return Successor(properties, self._report_error, self._keep_statistics)
+        return Handle(properties, self._report_error, self._keep_statistics)
 
-    def hand_over(self, successor: "Successor") -> None:
-        """Take nothing more for the old producer; `poll` swaps the two when it has delivered all.
+    def hand_over(self, successor: "Handle") -> None:
+        """Give the old producer nothing more; `poll` swaps the two when it has delivered all.
 
         Until then `send` and `send_aside` behave as with a full queue.
         """
         self._successor = successor
-        self._swap_if_empty()
+        self._swap_if_done()
+
+    def keep(self) -> None:
+        """Go on with the old producer after all."""
+        if self._successor is not None:
+            self._successor.let_go()
+            self._successor = None
 
     @property
     def is_handing_over(self) -> bool:
         """True while a successor waits for the old producer."""
         return self._successor is not None
 
-    def _swap_if_empty(self) -> None:
-        # Its length counts what is queued, under way, and reported but not yet polled.
-        if self._successor is not None and not len(self._producer):
-            self._retire(self._take_over(self._successor))
+    def _swap_if_done(self) -> None:
+        if self._successor is None or self._under_way:
+            return
+        if len(self._handle.producer):
+            self.generation += 1  # What is aside waits for no receipt: it is sent again.
+        self._take_over(self._successor)
 
-    def _take_over(self, successor: "Successor") -> Producer:
+    def _take_over(self, successor: "Handle") -> None:
         self._successor = None
         self._properties = dict(successor.properties)
-        old, self._producer = self._producer, successor.producer
-        return old
-
-    @staticmethod
-    def _retire(old: Producer) -> None:
-        """Let an empty producer go in a thread: closing its connections may take a while."""
-        threading.Thread(target=old.flush, args=(0,), name="kafka-retired", daemon=True).start()
+        old, self._handle = self._handle, successor
+        old.let_go()
 
     def _report_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -121,15 +127,14 @@ class KafkaProducer:
     def rebuild(self) -> str:
         """Replace the producer, dropping its queues; return what the old one died of, if known."""
         if self._successor is not None:
-            old = self._take_over(self._successor)
+            self._take_over(self._successor)
         else:
-            old, self._producer = self._producer, self._build()
+            old, self._handle = self._handle, self._build()
+            old.let_go()
         self.generation += 1
+        self._under_way = 0
         self._reports = []
         died_of, self._fatal_error = self._fatal_error, ""
-        old.purge(blocking=False)
-        # Its reports are read by nobody, but must be served: librdkafka holds what they refer to.
-        old.poll(0)
         return died_of
 
     def send(self, shipments: Sequence[Shipment]) -> Sequence[Shipment]:
@@ -139,7 +144,7 @@ class KafkaProducer:
         """
         if self._successor is not None:
             return shipments
-        produce = self._producer.produce
+        produce = self._handle.producer.produce
         on_delivery = self._on_delivery
         reports = self._reports
         for position, shipment in enumerate(shipments):
@@ -157,11 +162,13 @@ class KafkaProducer:
                     record.headers,  # type: ignore[arg-type]  # list is invariant
                 )
             except BufferError:
+                self._under_way += position
                 return shipments[position:]
             except KafkaException as error:
                 reason = error.args[0]
                 shipment.is_refused_locally = reason.code() == KafkaError.MSG_SIZE_TOO_LARGE
                 reports.append((shipment, reason.name()))
+        self._under_way += len(shipments)
         return ()
 
     @staticmethod
@@ -183,12 +190,18 @@ class KafkaProducer:
         """
         if self._successor is not None:
             return False
+        handle = self._handle
+
+        def report(error: KafkaError | None, _: Message) -> None:
+            if handle is self._handle:
+                on_report(None if error is None else error.name())
+
         try:
-            self._producer.produce(
+            self._handle.producer.produce(
                 kafka_topic,
                 value,
                 key,
-                on_delivery=lambda error, _: on_report(None if error is None else error.name()),
+                on_delivery=report,
                 headers=[("content-type", b"application/json")],
             )
         except BufferError:
@@ -200,23 +213,30 @@ class KafkaProducer:
     def poll(self) -> list[Report]:
         """Serve librdkafka's events without waiting; return the delivery reports among them."""
         try:
-            self._producer.poll(0)
+            self._handle.producer.poll(0)
         except KafkaException as error:
             # A fatal error may be raised here; the records it concerns are reported one by one.
             self._on_error(error.args[0].name(), error.args[0].str())
-        if self._successor is not None:
-            self._swap_if_empty()
         if not self._reports:
+            self._swap_if_done()
             return []
         # Emptied in place: callbacks of this producer are bound to this very list.
         reports = self._reports.copy()
         self._reports.clear()
+        self._under_way -= len(reports)
+        self._swap_if_done()
         return reports
+
+    def _current(self) -> Producer:
+        """Return the producer for another thread, in which it may be replaced at any moment."""
+        while True:
+            with contextlib.suppress(IndexError):
+                return self._handle.producer
 
     def ask_topic(self, kafka_topic: str, *, timeout_s: float) -> "TopicAnswer":
         """Ask the cluster for a topic; blocking, so for a thread."""
         try:
-            answer = self._producer.list_topics(kafka_topic, timeout=timeout_s)
+            answer = self._current().list_topics(kafka_topic, timeout=timeout_s)
         except KafkaException as failure:
             return TopicAnswer(is_answer=False, error=str(failure.args[0].name()))
         topic = answer.topics[kafka_topic]
@@ -225,16 +245,16 @@ class KafkaProducer:
 
     def flush(self, *, timeout_s: float) -> None:
         """Wait until all is reported, or the time is over; blocking, so for a thread."""
-        self._producer.flush(timeout_s)
+        self._current().flush(timeout_s)
 
     def close(self) -> None:
         """Drop what is still queued: it is unacknowledged, and the MQTT broker has it."""
-        self._producer.purge(blocking=False)
-        self._producer.poll(0)
+        self._handle.producer.purge(blocking=False)
+        self._handle.producer.poll(0)
 
 
-class Successor:
-    """A producer that has not begun: it answers whether Kafka takes its credentials."""
+class Handle:
+    """One producer of librdkafka: tried before it is used, and let go without being waited for."""
 
     def __init__(
         self,
@@ -242,49 +262,72 @@ class Successor:
         on_error: Callable[[KafkaError], None],
         on_statistics: Callable[[str], None],
     ) -> None:
+        """Raises ConfigError where librdkafka does not accept the properties."""
         self.properties = properties
         self._on_error = on_error
-        self._is_tried = False
-        self._last_error = ""
-        self.producer = _make_producer(properties, self._report_error, on_statistics)
+        self._on_statistics = on_statistics
+        self._trial: list[str] | None = None
+        """What librdkafka complained of while it was tried."""
+        self._is_over = False
+        try:
+            self._producers = [
+                Producer(
+                    {
+                        "statistics.interval.ms": STATISTICS_EVERY_MS,
+                        **properties,
+                        "error_cb": self._report_error,
+                        "stats_cb": self._report_statistics,
+                    },
+                    logger=_LOGGER,
+                )
+            ]
+        except KafkaException as error:
+            reason = error.args[0].str()
+            raise ConfigError([f"kafka: librdkafka refuses the configuration: {reason}"]) from error
+
+    @property
+    def producer(self) -> Producer:
+        """Return librdkafka's producer."""
+        return self._producers[0]
 
     def _report_error(self, error: KafkaError) -> None:
-        """Keep what is reported while it is tried; from then on it is the producer's."""
-        if self._is_tried:
+        if self._trial is not None:
+            self._trial.append(error.str())
+        elif not self._is_over:
             self._on_error(error)
-        else:
-            self._last_error = error.str()
+
+    def _report_statistics(self, statistics: str) -> None:
+        if not self._is_over:
+            self._on_statistics(statistics)
 
     def try_it(self, *, timeout_s: float) -> str | None:
         """Ask the cluster for its brokers; return why it did not answer. Blocking, for a thread."""
-        failure = None
+        self._trial = []
         try:
             self.producer.list_topics(timeout=timeout_s)
         except KafkaException as error:
             self.producer.poll(0)  # The reason, if librdkafka gave one, waits to be served.
-            failure = self._last_error or str(error.args[0].str())
-        self._is_tried = True
-        return failure
+            return self._trial[-1] if self._trial else str(error.args[0].str())
+        finally:
+            self._trial = None
+        return None
+
+    def let_go(self) -> None:
+        """Destroy it in a thread, since closing its connections may take a while.
+
+        What it still has is void: nobody hears of it.
+        """
+        self._is_over = True
+        producers, self._producers = self._producers, []
+        threading.Thread(target=_destroy, args=(producers,), name="kafka-gone", daemon=True).start()
 
 
-def _make_producer(
-    properties: Properties,
-    on_error: Callable[[KafkaError], None],
-    on_statistics: Callable[[str], None],
-) -> Producer:
-    try:
-        return Producer(
-            {
-                "statistics.interval.ms": STATISTICS_EVERY_MS,
-                **properties,
-                "error_cb": on_error,
-                "stats_cb": on_statistics,
-            },
-            logger=_LOGGER,
-        )
-    except KafkaException as error:
-        reason = error.args[0].str()
-        raise ConfigError([f"kafka: librdkafka refuses the configuration: {reason}"]) from error
+def _destroy(producers: list[Producer]) -> None:
+    """Destroy what only this list knows."""
+    producer = producers.pop()
+    producer.purge(blocking=False)
+    # Its reports must be served all the same: librdkafka holds what they refer to.
+    producer.poll(0)
 
 
 def kafka_properties(config: BridgeConfig, environment: Mapping[str, str]) -> Properties:

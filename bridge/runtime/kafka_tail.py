@@ -147,8 +147,8 @@ class KafkaTail:
 
     def add(self, kafka_topics: Iterable[str]) -> None:
         """Read these topics too: records of an earlier configuration lie in the spool."""
-        for each in kafka_topics:
-            self._topics.setdefault(each, Kind.TELEMETRY)
+        # Another dict: the thread may be walking through this one.
+        self._topics = {**dict.fromkeys(kafka_topics, Kind.TELEMETRY), **self._topics}
 
     def read_window(
         self, window: Window, *, quiet_s: float, was_away: bool, scope: Scope | None = None

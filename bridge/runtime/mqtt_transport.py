@@ -234,12 +234,16 @@ class MqttLink:
         self._cut_short = 0
         self.is_stopping = False
         self._is_renewing = False
+        self._renewals = 0
 
     async def run(self) -> None:
         """Connect, wait for the end of the connection, wait a little, for ever."""
         while not self.is_stopping:
+            renewals = self._renewals
             failure = await self._connect()
             if failure is None:
+                if renewals != self._renewals:
+                    self._end_to_renew()  # It was made with what was there before.
                 delay_s = await self._live()
             else:
                 delay_s = self._backoff.next_delay_s()
@@ -315,7 +319,11 @@ class MqttLink:
         connection that has to end for it: the next is made with it anyway.
         """
         self._section = section
+        self._renewals += 1
         self.session.settings = structs.replace(self.session.settings, username=section.username)
+        return self._end_to_renew()
+
+    def _end_to_renew(self) -> bool:
         protocol = self.protocol
         if protocol is None or protocol.ended.done():
             return False

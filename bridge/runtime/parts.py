@@ -26,7 +26,7 @@ from bridge.runtime.fleet_parts import FleetParts
 from bridge.runtime.gap_finder import GapFinder
 from bridge.runtime.gap_records import GapRecords
 from bridge.runtime.importances import Importances
-from bridge.runtime.kafka_producer import KafkaProducer, Successor, kafka_properties
+from bridge.runtime.kafka_producer import Handle, KafkaProducer, kafka_properties
 from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.mqtt_session import make_session, topic_filters_of
 from bridge.runtime.mqtt_transport import LinkObserver, MqttLink
@@ -161,7 +161,7 @@ class Parts:
             self.session.change_filters(topic_filters_of(config), now=now_s)
             self.link.flush()
 
-    def renew_kafka(self, config: BridgeConfig, successor: Successor) -> None:
+    def renew_kafka(self, config: BridgeConfig, successor: Handle) -> None:
         """Send what comes to another producer, once this one has delivered what it has."""
         self._config = config
         self._properties = successor.properties

@@ -10,8 +10,10 @@ second producer that takes over once the first has delivered what it had.
 
 import asyncio
 import contextlib
+import enum
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -28,18 +30,19 @@ from bridge.config.changes import (
     merge,
     rule_files,
 )
-from bridge.config.loading import LoadedConfig
+from bridge.config.loading import LoadedConfig, problems_of
 from bridge.config.paths import quoted
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ConfigError
 from bridge.observe.catalogue.entry import Level
 from bridge.observe.counters import Counters, ReloadOutcome
-from bridge.observe.log import EventLog
+from bridge.observe.log import EventLog, raised_at
 from bridge.observe.reload_facts import ReloadFacts
 from bridge.pipeline.decode import Decoding, decoding_of
 from bridge.runtime import clock
 from bridge.runtime.file_watch import Look, look_at
-from bridge.runtime.kafka_producer import Successor, kafka_properties
+from bridge.runtime.kafka_producer import Handle, kafka_properties
+from bridge.runtime.kafka_renewal import KafkaRenewal
 from bridge.runtime.parts import Parts
 from bridge.runtime.tls import client_context
 
@@ -47,13 +50,18 @@ TRY_TIMEOUT_S: Final = 10.0
 """How long Kafka may take to answer a new producer: TLS, SASL and one request."""
 RETRY_S: Final = 30.0
 """Credentials that Kafka does not take yet are tried again: it may learn them a little later."""
-HANDOVER_S: Final = 10.0
-"""A producer that has not delivered all by then never may: its connection may be gone for good."""
 REST_S: Final = 0.25
 """A file that is written in place is empty first, and then half of what it will be."""
 REST_LOOKS_MAX: Final = 20
-_LOOK_S: Final = 0.02
 SIGNAL, FILE, RETRY = "signal", "file", "retry"
+
+
+class Side(enum.Enum):
+    """What a file is part of; one may be part of several."""
+
+    RULES = enum.auto()
+    MQTT = enum.auto()
+    KAFKA = enum.auto()
 
 
 class Plan(msgspec.Struct, kw_only=True):
@@ -62,11 +70,11 @@ class Plan(msgspec.Struct, kw_only=True):
     config: BridgeConfig
     """What will run."""
     changes: list[Change]
-    looks: dict[Path, Look]
+    looks: Mapping[Side, Mapping[Path, Look]]
     decoding: Decoding | None = None
     """None: the rules are as they were."""
     is_mqtt_due: bool = False
-    successor: Successor | None = None
+    successor: Handle | None = None
     kafka_failure: str | None = None
     """Why Kafka does not answer the successor."""
 
@@ -101,17 +109,27 @@ class Reloader:
         self._on_taken = on_taken
         self._cause = ""
         self._asked = asyncio.Event()
-        self._looks = _look_at_all(self._files_of(config))
+        self._kafka = KafkaRenewal(parts, log)
+        self._looks = self._look_at(config)
         """What the files looked like when what they say was taken."""
+        self.first_looks = dict(ChainMap(*map(dict, self._looks.values())))
+        """What all files looked like at the start, the configuration too."""
+        self.first_looks[config_path] = look_at(config_path)
         self._retry: asyncio.TimerHandle | None = None
 
     def files(self) -> Iterable[Path]:
         """List the files whose change is a reason to reload."""
-        return [self._config_path, *self._files_of(self._config)]
+        return {self._config_path}.union(*self._files_of(self._config).values())
 
-    def _files_of(self, config: BridgeConfig) -> list[Path]:
-        files = link_files(config, self._environment)
-        return sorted(files.mqtt | files.kafka | rule_files(config))
+    def _files_of(self, config: BridgeConfig) -> Mapping[Side, frozenset[Path]]:
+        links = link_files(config, self._environment)
+        return {Side.RULES: rule_files(config), Side.MQTT: links.mqtt, Side.KAFKA: links.kafka}
+
+    def _look_at(self, config: BridgeConfig) -> Mapping[Side, Mapping[Path, Look]]:
+        return {
+            side: {path: look_at(path) for path in files}
+            for side, files in self._files_of(config).items()
+        }
 
     def ask(self, cause: str) -> None:
         """Reload soon; a signal that comes while files change is the one that is told."""
@@ -136,15 +154,16 @@ class Reloader:
         try:
             plan = await asyncio.to_thread(self._prepare)
         except ConfigError as error:
-            self._tell_refused(cause, error)
+            self._tell_refused(cause, error.problems)
+            return
+        except Exception as error:  # noqa: BLE001  what runs is sound, and goes on
+            self._tell_refused(cause, [f"a bug of ours: {error!r} at {raised_at(error)}"])
             return
         renewed = await self._take(plan)
         taken = [each for each in plan.changes if each.takes is not Takes.RESTART]
         changed = [each.text for each in taken]
         needs_restart = [each.key for each in plan.changes if each.takes is Takes.RESTART]
-        before = self.facts
-        was_known = before is not None and list(before.needs_restart) == needs_restart
-        if cause != SIGNAL and not changed and not renewed and (was_known or not needs_restart):
+        if cause != SIGNAL and not changed and not renewed and self._is_known(needs_restart):
             return  # The file was touched, or read already when a signal asked for it.
         self._counters.reloads[ReloadOutcome.TAKEN] += 1
         self.facts = ReloadFacts(
@@ -165,21 +184,27 @@ class Reloader:
             took_s=round(clock.monotonic_s() - began_s, 3),
         )
 
-    def _tell_refused(self, cause: str, error: ConfigError) -> None:
-        problems = list(error.problems)
+    def _is_known(self, needs_restart: list[str]) -> bool:
+        before = self.facts
+        if before is None:
+            return not needs_restart
+        is_taken = before.outcome is ReloadOutcome.TAKEN
+        return is_taken and list(before.needs_restart) == needs_restart
+
+    def _tell_refused(self, cause: str, problems: Sequence[str]) -> None:
         self._counters.reloads[ReloadOutcome.REFUSED] += 1
         self.facts = ReloadFacts(
             at=_now(),
             cause=cause,
             outcome=ReloadOutcome.REFUSED,
             needs_restart=() if self.facts is None else self.facts.needs_restart,
-            problems=problems,
+            problems=tuple(problems),
         )
         self._log.emit(
             "reload_refused",
             cause=cause,
             config_path=str(self._config_path),
-            problems=problems,
+            problems=list(problems),
         )
 
     def _prepare(self) -> Plan:
@@ -191,20 +216,21 @@ class Reloader:
         self._await_rest()
         wanted = self._load().config
         config = merge(self._config, wanted)
+        _check_together(config, wanted)
         # Looked at before they are read: what changes meanwhile is a change for the next time.
         plan = Plan(
             config=config,
             changes=changes_between(self._config, wanted),
-            looks=_look_at_all(self._files_of(config)),
+            looks=self._look_at(config),
         )
         takes = {each.takes for each in plan.changes}
-        if Takes.LIVE in takes or self._have_changed(rule_files(config), plan):
+        changed = {side for side, looks in plan.looks.items() if looks != self._looks[side]}
+        if Takes.LIVE in takes or Side.RULES in changed:
             plan.decoding = decoding_of(config)
-        files = link_files(config, self._environment)
-        if Takes.MQTT_RECONNECT in takes or self._have_changed(files.mqtt, plan):
+        if Takes.MQTT_RECONNECT in takes or Side.MQTT in changed:
             plan.is_mqtt_due = True
             _try_mqtt(config, self._environment)
-        if Takes.KAFKA_RECONNECT in takes or self._have_changed(files.kafka, plan):
+        if Takes.KAFKA_RECONNECT in takes or Side.KAFKA in changed:
             properties = kafka_properties(config, self._environment)
             plan.successor = self._parts.producer.prepare(properties)
             plan.kafka_failure = plan.successor.try_it(timeout_s=TRY_TIMEOUT_S)
@@ -226,9 +252,6 @@ class Reloader:
             where = f"config file {quoted(str(self._config_path))}"
             raise ConfigError([f"{where} is empty; write the configuration into it"])
 
-    def _have_changed(self, files: Iterable[Path], plan: Plan) -> bool:
-        return any(plan.looks[each] != self._looks.get(each) for each in files)
-
     async def _take(self, plan: Plan) -> list[str]:
         """Let the bridge run with it; return the links that were made anew."""
         parts, before = self._parts, self._config
@@ -240,51 +263,42 @@ class Reloader:
         if plan.is_mqtt_due:
             parts.renew_mqtt(plan.config)
             renewed.append("mqtt")
-        if plan.successor is not None and self._is_successor_taken(plan):
-            parts.renew_kafka(plan.config, plan.successor)
-            await self._await_handover()
+        if plan.successor is not None and await self._renew_kafka(plan, plan.successor):
             renewed.append("kafka")
         self._config = plan.config
         self._looks = plan.looks
         self._on_taken(plan.config)
         return renewed
 
-    def _is_successor_taken(self, plan: Plan) -> bool:
-        """Decide on a successor that Kafka does not answer: where the old one works, it stays."""
-        if plan.kafka_failure is None or not self._parts.watch.answers:
+    async def _renew_kafka(self, plan: Plan, successor: Handle) -> bool:
+        problem = await self._kafka.take(plan.config, successor, plan.kafka_failure)
+        if not problem:
             return True
-        self._log.emit("kafka_renewal_failed", error=plan.kafka_failure, retry_in_s=RETRY_S)
+        self._log.emit("kafka_renewal_failed", error=problem, retry_in_s=RETRY_S)
         plan.config = structs.replace(plan.config, kafka=self._config.kafka)
         plan.changes = [each for each in plan.changes if each.takes is not Takes.KAFKA_RECONNECT]
-        for each in link_files(self._config, self._environment).kafka:
-            plan.looks[each] = self._looks.get(each)
+        plan.looks = {**plan.looks, Side.KAFKA: self._looks[Side.KAFKA]}
         loop = asyncio.get_running_loop()
         self._retry = loop.call_later(RETRY_S, self.ask, RETRY)
         return False
 
-    async def _await_handover(self) -> None:
-        """Wait until the old producer has delivered what it had, or give it up."""
-        traffic, producer = self._parts.traffic, self._parts.producer
-        began_s = clock.monotonic_s()
-        is_drained = True
-        while producer.is_handing_over:
-            if clock.monotonic_s() - began_s > HANDOVER_S:
-                # What it may have sent is looked for in Kafka before any of it is sent again.
-                is_drained = False
-                traffic.rebuild("the old connection delivered nothing more", cause="renewed")
-            await asyncio.sleep(_LOOK_S)
-            traffic.serve()
-        traffic.carry(self._parts.outbox.due(clock.monotonic_s()))
-        self._log.emit(
-            "kafka_producer_renewed",
-            waited_s=round(clock.monotonic_s() - began_s, 3),
-            is_drained=is_drained,
-        )
-
     def close(self) -> None:
-        """Ask for nothing more."""
+        """Ask for nothing more, and leave the links as they are."""
+        self._kafka.close()
         if self._retry is not None:
             self._retry.cancel()
+
+
+def _check_together(config: BridgeConfig, wanted: BridgeConfig) -> None:
+    """See that what is taken now goes with what stays until a restart.
+
+    Raises:
+        ConfigError: It does not, though the file is right.
+    """
+    problems = [] if config == wanted else problems_of(config)
+    if problems:
+        why = "what can be taken now does not go with what waits for a restart; restart instead"
+        raise ConfigError([f"{problem} ({why})" for problem in problems])
 
 
 def _try_mqtt(config: BridgeConfig, environment: Mapping[str, str]) -> None:
@@ -301,10 +315,6 @@ def _try_mqtt(config: BridgeConfig, environment: Mapping[str, str]) -> None:
             client_context(mqtt.tls)
         except OSError as error:  # ssl.SSLError is one.
             raise ConfigError([f"mqtt.tls: the certificates cannot be used: {error}"]) from error
-
-
-def _look_at_all(files: Iterable[Path]) -> dict[Path, Look]:
-    return {path: look_at(path) for path in files}
 
 
 def _now() -> str:

@@ -91,8 +91,8 @@ def test_of_a_secret_only_its_source_is_said() -> None:
 
 def test_what_runs_on_has_what_is_live_and_nothing_of_the_rest() -> None:
     wanted = config(
-        mqtt={"port": 1884, "username": "b"},
-        kafka={"bootstrap_servers": "x:1", "properties": {"linger.ms": 5}},
+        mqtt={"keep_alive_s": 5, "username": "b"},
+        kafka={"quiet_s": 1, "properties": {"linger.ms": 5}},
         limits={"burst": 3},
         spool={"after_s": 1},
         log={"level": "debug", "format": "json"},
@@ -100,17 +100,34 @@ def test_what_runs_on_has_what_is_live_and_nothing_of_the_rest() -> None:
 
     merged = merge(PLAIN, wanted)
 
-    assert (1883, "b") == (merged.mqtt.port, merged.mqtt.username)
-    assert ("127.0.0.1:9092", {"linger.ms": 5}) == (
-        merged.kafka.bootstrap_servers,
-        merged.kafka.properties,
-    )
+    assert (30, "b") == (merged.mqtt.keep_alive_s, merged.mqtt.username)
+    assert (2.0, {"linger.ms": 5}) == (merged.kafka.quiet_s, merged.kafka.properties)
     assert (3, 5.0, "debug", "auto") == (
         merged.limits.burst,
         merged.spool.after_s,
         merged.log.level,
         merged.log.format,
     )
+
+
+def test_credentials_wait_with_the_address_that_they_are_for() -> None:
+    before = config(mqtt={"username": "old"}, kafka={"username": "old"})
+    wanted = config(
+        mqtt={"host": "other", "username": "new"},
+        kafka={"bootstrap_servers": "other:1", "username": "new"},
+    )
+
+    merged = merge(before, wanted)
+
+    assert ("old", "old") == (merged.mqtt.username, merged.kafka.username)
+    takes = {each.key: each.takes for each in changes_between(before, wanted)}
+    assert {Takes.RESTART} == set(takes.values()), takes
+
+
+def test_no_password_goes_over_a_link_that_is_to_have_tls() -> None:
+    wanted = config(mqtt={"tls": {}, "password": {"env": "P"}})
+
+    assert None is merge(PLAIN, wanted).mqtt.password
 
 
 def test_certificates_of_a_link_that_has_tls_change_live() -> None:

@@ -159,6 +159,40 @@ def test_a_filter_that_comes_back_before_it_was_left_is_subscribed_to_again() ->
     assert [SubscribedAll((KEPT, GONE))] == session.receive_data(suback(1), now=1.0)
 
 
+def test_a_grant_from_before_a_filter_was_left_does_not_count_when_it_came_back() -> None:
+    session = given(KEPT, GONE)
+    session.data_to_send()
+    session.change_filters((KEPT,), now=0.5)
+    session.change_filters((KEPT, GONE), now=0.5)
+    assert ([], [GONE]) == asked_by(session)
+
+    session.receive_data(suback(1, 1), now=1.0)  # It crossed the UNSUBSCRIBE.
+
+    assert {KEPT: 1} == session.subscriptions.granted
+    assert ([GONE], []) == asked_by(session)
+
+
+def test_a_filter_that_goes_comes_and_goes_again_is_left_at_last() -> None:
+    session = subscribed(KEPT, GONE)
+    for filters in ((KEPT,), (KEPT, GONE), (KEPT,)):
+        session.change_filters(filters, now=1.0)
+    session.data_to_send()
+
+    session.receive_data(unsuback(0), now=1.0)
+
+    assert ([], [GONE]) == asked_by(session)
+
+
+def test_without_a_refused_filter_the_session_is_subscribed() -> None:
+    session = given(KEPT, GONE)
+    session.receive_data(suback(1, 0x87), now=0.0)
+    assert "CONNECTED" == session.phase.name
+
+    session.change_filters((KEPT,), now=1.0)
+
+    assert "SUBSCRIBED" == session.phase.name
+
+
 def test_a_broker_that_does_not_let_go_is_told_and_not_asked_again() -> None:
     session = subscribed(KEPT, GONE)
     session.change_filters((KEPT,), now=1.0)

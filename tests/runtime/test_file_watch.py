@@ -38,6 +38,13 @@ def test_one_that_was_not_there_at_first_is_told_when_it_comes() -> None:
     assert [False, False, True] == changed(None, NEW, NEW)
 
 
+def test_a_file_that_changed_since_it_was_read_is_told() -> None:
+    changes = FileChanges({A: OLD})
+    changes.take({A: NEW})
+
+    assert {A} == changes.take({A: NEW})
+
+
 def test_only_what_changed_is_told_and_what_is_named_no_more_is_forgotten() -> None:
     changes = FileChanges()
     changes.take({A: OLD, B: OLD})
