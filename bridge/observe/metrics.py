@@ -130,6 +130,7 @@ class _BridgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._labelled()
         yield from self._plain()
+        yield _malformed_traces(self._counters)
         yield _histogram(self._latency)
         gauges = self._gauges()
         yield from _gauge_families(gauges, self._counters)
@@ -299,6 +300,17 @@ def _labelled_counters(
             counters.protocol_errors,
         ),
     )
+
+
+def _malformed_traces(counters: Counters) -> Metric:
+    family = CounterMetricFamily(
+        "bridge_trace_contexts_malformed",
+        "Messages whose traceparent or tracestate was malformed and was not passed on.",
+        labels=["field"],
+    )
+    for field, count in msgspec.structs.asdict(counters.traces).items():
+        family.add_metric([field], count)
+    return family
 
 
 def _histogram(latency: LatencyHistogram) -> Metric:

@@ -223,6 +223,7 @@ class Parts:
             policy=Policy.of(config.validation, self.registry, allowance),
             stages=Stages(decode=decoding_of(config).decode),
             roll=self.fleet.attendance.roll,
+            traces=self.books.counters.traces,
         )
 
     def _make_traffic(self) -> Traffic:
