@@ -130,7 +130,7 @@ class _BridgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._labelled()
         yield from self._plain()
-        yield _malformed_traces(self._counters)
+        yield from _trace_families(self._counters)
         yield _histogram(self._latency)
         gauges = self._gauges()
         yield from _gauge_families(gauges, self._counters)
@@ -302,15 +302,25 @@ def _labelled_counters(
     )
 
 
-def _malformed_traces(counters: Counters) -> Metric:
-    family = CounterMetricFamily(
-        "bridge_trace_contexts_malformed",
-        "Messages whose traceparent or tracestate was malformed and was not passed on.",
-        labels=["field"],
-    )
-    for field, count in msgspec.structs.asdict(counters.traces).items():
-        family.add_metric([field], count)
-    return family
+def _trace_families(counters: Counters) -> Iterator[Metric]:
+    for name, label, meaning, values in (
+        (
+            "bridge_trace_contexts_malformed",
+            "field",
+            "Messages whose traceparent or tracestate was malformed and was not passed on.",
+            msgspec.structs.asdict(counters.traces),
+        ),
+        (
+            "bridge_trace_spans",
+            "outcome",
+            "Spans of sampled messages, by what became of them.",
+            counters.spans,
+        ),
+    ):
+        family = CounterMetricFamily(name, meaning, labels=[label])
+        for value, count in values.items():
+            family.add_metric([value], count)
+        yield family
 
 
 def _histogram(latency: LatencyHistogram) -> Metric:

@@ -101,7 +101,7 @@ class Daemon:
         self._narrator = parts.narrator
         self._link = parts.link
         self._vitals = parts.vitals
-        self._follow_requests = parts.follow_requests
+        self._onlookers = parts.onlookers
         self._memory = MemoryKeeper(now=clock.monotonic_s())
         self._supervisor = Supervisor(environment)
         self._certificates = CertificateWatch(certificate_files(config), log)
@@ -127,7 +127,7 @@ class Daemon:
             log=self._log,
         )
         self._tell_started()
-        self._follow_requests.look()
+        self._onlookers.look()
         self._supervisor.starting()
         await self._recovery.prepare()
         await self._open_spool()
@@ -152,7 +152,7 @@ class Daemon:
             self._loop.create_task(self._fleet.state.run(), name="fleet-state"),
             self._loop.create_task(self._supervisor.feed(self._vitals.is_live), name="watchdog"),
             self._loop.create_task(self._certificates.run(), name="certificates"),
-            self._loop.create_task(self._follow_requests.run(), name="follow"),
+            self._loop.create_task(self._onlookers.run(), name="onlookers"),
         ]
         if self._registry_source is not None:
             following = self._registry_source.follow()

@@ -12,7 +12,7 @@ from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import value_bytes_max
 from bridge.kafka.shipment import Unsettled
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
-from bridge.observe.log import EventLog, raised_at
+from bridge.observe.log import EventLog
 from bridge.pipeline.allowance import Allowance
 from bridge.pipeline.decode import decoding_of
 from bridge.pipeline.flow import Flow, Policy, Stages
@@ -21,8 +21,6 @@ from bridge.runtime.accounts import Books
 from bridge.runtime.checkpoints import Checkpoints
 from bridge.runtime.clock import LoopClock
 from bridge.runtime.fleet_parts import FleetParts
-from bridge.runtime.follow_requests import FollowRequests
-from bridge.runtime.following import Following
 from bridge.runtime.gap_finder import GapFinder
 from bridge.runtime.gap_records import GapRecords
 from bridge.runtime.importances import Importances
@@ -31,6 +29,7 @@ from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.mqtt_session import make_session
 from bridge.runtime.mqtt_transport import LinkObserver, MqttLink
 from bridge.runtime.narrator import Narrator
+from bridge.runtime.onlookers import Onlookers, make_follow_requests, make_traces
 from bridge.runtime.recovery import Recovery
 from bridge.runtime.registry_source import RegistrySource, make_registry_source
 from bridge.runtime.session_memory import SessionMemory
@@ -117,7 +116,7 @@ class Parts:
         self.link = MqttLink(mqtt, self.session, link_observer, password=self._mqtt_password)
         self.traffic.reading.reader = self.link
         self.vitals = self._make_vitals()
-        self.follow_requests = self._make_follow_requests()
+        self.onlookers = self._make_onlookers()
 
     def _make_books(self, log: EventLog) -> Books:
         return Books(
@@ -264,20 +263,13 @@ class Parts:
     def _on_rebuilt(self) -> None:
         self.recovery.on_rebuilt()
 
-    def _make_follow_requests(self) -> FollowRequests:
-        witnesses, log = self.books.witnesses, self.books.log
-        witnesses.on_change = self._note_places
-        witnesses.on_fault = lambda error: log.emit(
-            "witness_failed", error=repr(error), where=raised_at(error)
+    def _make_onlookers(self) -> Onlookers:
+        config, books = self._config, self.books
+        requests = make_follow_requests(
+            config, books.witnesses, books.log, directory=self.state, clock=self._clock
         )
-        following = Following(
-            witnesses, self._config.route, log=log, monotonic_s=self._clock.monotonic_s
-        )
-        return FollowRequests(self.state, following, log)
-
-    def _note_places(self) -> None:
-        witnesses = self.books.witnesses
-        self.producer.note_place = witnesses.note_place if witnesses.is_on else None
+        traces = make_traces(config, books.counters)
+        return Onlookers(books.witnesses, self.producer, requests, traces, books.log)
 
     def _make_vitals(self) -> Vitals:
         return Vitals(
