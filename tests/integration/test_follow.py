@@ -1,11 +1,13 @@
 """`follow` and `run --device` on a real bridge between real brokers."""
 
+import json
 import subprocess
 import sys
 
 from tests.integration.scene import Scene
 from tests.support.bridge_process import BridgeProcess
 from tests.support.devices import DeviceMessage, telemetry
+from tests.support.kafka_cluster import KafkaProcess
 
 
 def follow(bridge: BridgeProcess, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -75,3 +77,46 @@ def test_where_no_bridge_runs_nothing_is_left_for_a_later_one(scene: Scene) -> N
     assert 69 == done.returncode
     assert "no bridge took the request" in done.stderr
     assert not (bridge.directory / "state" / "follow.json").exists()
+
+
+def test_what_goes_over_the_disk_is_told_there_and_again_once_kafka_has_it(
+    victim_scene: Scene, victim: KafkaProcess
+) -> None:
+    scene = victim_scene
+    scene.create_topics()
+    bridge = scene.start(spool={"after_s": 1.0})
+    follow(bridge, "dev-1")
+
+    victim.freeze()
+    scene.devices().publish([telemetry("dev-1", 1)])
+    spooled = bridge.wait_for_event("message_followed", end="spooled")
+    victim.thaw()
+    drained = bridge.wait_for_event("message_followed", end="drained", deadline_s=120.0)
+
+    scene.await_nothing_in_flight(bridge)
+    (record,) = (each for each in scene.read().telemetry if each.key == b"dev-1")
+    assert (record.partition, record.offset) == (drained["partition"], drained["offset"])
+    assert "partition" not in spooled
+    assert spooled["packet_id"] >= 1
+    assert spooled["idempotency_key"] == drained["idempotency_key"]
+
+
+def test_each_reading_of_a_batch_is_told(scene: Scene) -> None:
+    scene.create_topics()
+    bridge = scene.start(route={"kind": "batch"})
+    good = json.loads(telemetry("dev-1", 1).payload)
+    readings = [
+        {"timestamp": good["timestamp"], "metrics": {"number": number}} for number in range(3)
+    ]
+    body = {"device_id": "dev-1", "batch_id": "b-1", "readings": [*readings, {"metrics": 1}]}
+    follow(bridge, "dev-1")
+
+    batch = DeviceMessage(topic="devices/dev-1/telemetry", payload=json.dumps(body).encode())
+    scene.devices().publish([batch])
+    bridge.wait_for_event("message_followed", count=4)
+
+    told = bridge.events("message_followed", batch_id="b-1")
+    assert {0: "accepted", 1: "flagged", 2: "flagged", 3: "rejected"} == {
+        each["reading_index"]: each["verdict"] for each in told
+    }
+    assert 1 == len({each["packet_id"] for each in told})
