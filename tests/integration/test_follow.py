@@ -53,18 +53,20 @@ def test_a_running_bridge_tells_one_device_message_by_message(scene: Scene) -> N
     assert ("stopped", 2) == (ended["cause"], ended["messages"])
 
 
-def test_a_bridge_follows_a_device_from_its_start_and_ends_by_itself(scene: Scene) -> None:
+def test_a_bridge_follows_a_device_from_its_start_until_it_stops(scene: Scene) -> None:
     scene.create_topics()
     bridge = scene.start()
     bridge.stop()
     scene.devices().publish([telemetry("dev-1", 1)])
-    bridge.arguments = ("--device", "dev-1", "--device-for", "5")
+    bridge.arguments = ("--device", "dev-1", "--device-for", "300")
 
     bridge.start()
     bridge.wait_for_event("message_followed", device_id="dev-1", end="produced")
-    ended = bridge.wait_for_event("follow_ended")
+    bridge.stop()
 
-    assert ("expired", 1) == (ended["cause"], ended["messages"])
+    (began,), (ended,) = bridge.events("follow_began"), bridge.events("follow_ended")
+    assert 300.0 == began["for_s"]
+    assert ("stopped", 1) == (ended["cause"], ended["messages"])
 
 
 def test_where_no_bridge_runs_nothing_is_left_for_a_later_one(scene: Scene) -> None:
