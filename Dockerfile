@@ -1,25 +1,32 @@
 # syntax=docker/dockerfile:1
 
-# The lock covers the development tools too. All of it is fetched by its hashes; the build backend
-# and the bridge are then installed from those files alone, so that only what the bridge itself
-# needs, in exactly the locked versions, gets into its virtual environment.
+# Every package comes by the hashes of a lock. The build backend is of the lock of the tools, which
+# stay in this stage; what runs is of its own lock, with every extra, since nothing can be installed
+# into a read-only image later.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
-COPY requirements.lock ./
-RUN pip download --no-cache-dir --require-hashes --only-binary :all: --dest wheels \
-        -r requirements.lock \
-    && pip install --no-cache-dir --no-index --find-links wheels hatchling
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ONLY_BINARY=:all:
+COPY requirements.lock requirements-runtime.lock ./
+RUN pip install --require-hashes -r requirements.lock \
+    && python -m venv /opt/mqtt-kafka-bridge \
+    && /opt/mqtt-kafka-bridge/bin/pip install --require-hashes -r requirements-runtime.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY bridge ./bridge
 COPY config/bridge.toml ./config/
+COPY deploy/monitoring ./deploy/monitoring
 COPY deploy/systemd ./deploy/systemd
-RUN pip wheel --no-cache-dir --no-index --no-build-isolation --no-deps --wheel-dir wheels . \
-    && python -m venv /opt/mqtt-kafka-bridge \
-    && /opt/mqtt-kafka-bridge/bin/pip install --no-cache-dir --no-index --find-links wheels \
-        mqtt-kafka-bridge
+COPY docs/runbook.md ./docs/
+RUN python -m hatchling build -t wheel -d wheels \
+    && /opt/mqtt-kafka-bridge/bin/pip install --no-index --no-deps wheels/*.whl \
+    && /opt/mqtt-kafka-bridge/bin/pip check
 
 
 FROM python:3.11-slim-bookworm
+LABEL org.opencontainers.image.title="mqtt-kafka-bridge" \
+    org.opencontainers.image.description="Carries IoT telemetry from MQTT to Kafka and acknowledges only what is safe." \
+    org.opencontainers.image.licenses="Apache-2.0"
 # A user with a number, which Kubernetes can check to be no root, and its one writable directory.
 RUN groupadd --system --gid 10001 bridge \
     && useradd --system --uid 10001 --gid bridge --no-create-home --home-dir /nonexistent \

@@ -32,8 +32,9 @@ _COMMANDS = {
     "top": ("top", "show a running bridge, live"),
     "registry": ("registry", "fill the registry's Kafka topic from a TOML file"),
     "dlq": ("dlq", "count, show and replay dead letters"),
-    "install": ("install", "write the systemd units and a sample configuration"),
+    "install": ("install", "write systemd's units, or the monitoring files"),
     "config": ("config_command", "show the configuration, or the schema of its file"),
+    "completion": ("completion", "write what lets a shell complete these commands"),
 }
 
 
@@ -111,9 +112,11 @@ def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     asked_for = next((word for word in argv if not word.startswith("-")), None)
+    if asked_for == "completion":
+        parser.set_defaults(parser=parser)  # It tells of every other command.
     for command, (module, summary) in _COMMANDS.items():
-        if command == asked_for:
-            if command in {"run", "watch"}:
+        if asked_for in {command, "completion"}:
+            if command == asked_for and command in {"run", "watch"}:
                 # Until the daemon listens to it: nothing is held yet, so stopping is all there is.
                 signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.OK))
             importlib.import_module(f"bridge.cli.{module}").add_parser(subparsers)

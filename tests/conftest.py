@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import kafka_artefacts, kafka_choice
 from tests.support.bridge_process import BridgeProcess, Config
+from tests.support.chromium import MISSING as CHROMIUM_MISSING, Chromium, find_chromium
 from tests.support.devices import DevicePublisher
 from tests.support.kafka_artefacts import KafkaMissingError
 from tests.support.kafka_choice import ChosenKafka
@@ -135,6 +136,18 @@ def promtool() -> Promtool:
     if program is None:
         _missing(PROMTOOL_MISSING)
     return Promtool(program)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """A headless browser for the whole run; each test opens its own page."""
+    program = find_chromium()
+    if program is None:
+        _missing(CHROMIUM_MISSING)
+    browser = Chromium(program, tmp_path_factory.mktemp("chromium"))
+    browser.start()
+    yield browser
+    browser.kill()
 
 
 @pytest.fixture

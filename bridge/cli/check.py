@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bridge.cli.arguments import add_config, load_from, print_warnings
+from bridge.cli.dead_letters.options import read_instant
 from bridge.config import secrets
+from bridge.config.changes import renewed_by_restart, renewed_live
 from bridge.config.layout_rules import layout_bytes
 from bridge.config.paths import quoted
 from bridge.config.sections import BridgeConfig, Route
@@ -20,6 +22,7 @@ from bridge.runtime.registry_disk import read_registry_file
 LISTEN_S = 2.0
 LISTEN_MAX_S = 3_600.0
 FILL_MAX = 10_000_000
+SAMPLE_MAX = 10_000_000
 NONCE_BYTES = 8
 
 LIVE = """\
@@ -28,6 +31,11 @@ data, with its remedy. It is harmless on a running system: it has MQTT sessions 
 removes, produces no record, and never connects as mqtt.client_id while the bridge may be running.
 Exit 0: nothing found that would lose data; what is `not proven` could not be looked at.
 """
+SAMPLE = """
+--sample judges what lies in Kafka as other rules would have, each record at its time of receipt,
+and prints what would newly fail or pass by reason, device type and firmware. It only reads: no
+consumer group is joined, nothing is committed or produced. Exit 0 whatever differs.
+"""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -35,9 +43,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "check",
         help="check the configuration, every error at once",
-        description="Check the configuration, without --live connecting nowhere: every error at"
+        description="Check the configuration, connecting nowhere unless asked to: every error at"
         " once, each with its place and a remedy; exit 0 if `run` would take it, else 78.\n\n"
-        + LIVE,
+        + LIVE
+        + SAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_config(parser)
@@ -64,21 +73,56 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default=LISTEN_S,
         help="how long to wait for a message through each filter (%(default)s)",
     )
-    live.add_argument("--json", action="store_true", help="write the points as JSON")
+    _add_sample(parser)
+    parser.add_argument("--json", action="store_true", help="for programs; with --live or --sample")
     parser.set_defaults(execute=execute)
+
+
+def _add_sample(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sample",
+        metavar="N",
+        type=_samples,
+        help="judge the last N records of each Kafka topic by other rules, and print what differs",
+    )
+    sample = parser.add_argument_group("with --sample")
+    sample.add_argument(
+        "--topic", metavar="T", help="this Kafka topic alone; default: telemetry and dead letters"
+    )
+    sample.add_argument(
+        "--since", metavar="TIME", help="records from then on: 2026-11-23, 2026-11-23T17:00:00Z"
+    )
+    sample.add_argument(
+        "--against",
+        metavar="FILE",
+        type=Path,
+        help="the configuration in force, with which that of --config is compared; default:"
+        " [shadow] of --config is compared with its [validation]",
+    )
+
+
+def _refuse_strays(arguments: argparse.Namespace) -> None:
+    """Refuse options that would be ignored."""
+    if arguments.live and arguments.sample is not None:
+        raise UsageError("--live and --sample are two checks: ask for one at a time")
+    alone = {
+        "--live": (arguments.live, ("fill", "exclusive")),
+        "--sample": (arguments.sample is not None, ("topic", "since", "against")),
+    }
+    for option, (is_asked, others) in alone.items():
+        for other in others:
+            given = getattr(arguments, other)
+            # Not by equality: 0 is what --fill is without a number.
+            if not is_asked and given is not None and given is not False:
+                raise UsageError(f"--{other} goes with {option}")
+    if arguments.json and not arguments.live and arguments.sample is None:
+        raise UsageError("--json goes with --live or --sample")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check, and say what the configuration would do."""
-    if not arguments.live:
-        asked = {
-            "--fill": arguments.fill is not None,
-            "--exclusive": arguments.exclusive,
-            "--json": arguments.json,
-        }
-        for option, is_asked in asked.items():
-            if is_asked:
-                raise UsageError(f"{option} goes with --live")
+    _refuse_strays(arguments)
+    since_us = read_instant("--since", arguments.since)
     loaded = load_from(arguments)
     properties = kafka_properties(loaded.config, os.environ)
     try_properties(properties)
@@ -88,6 +132,11 @@ def execute(arguments: argparse.Namespace) -> int:
         lines = [*_summarise(loaded.config, arguments), *registry]
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
+    if arguments.sample is not None:
+        # Only here, as below.
+        from bridge.cli import check_sample  # noqa: PLC0415
+
+        return check_sample.execute(arguments, loaded.config, properties, since_us)
     if not arguments.live:
         return ExitCode.OK
     return _execute_live(arguments, loaded.config, properties, os.environ)
@@ -129,6 +178,10 @@ def _execute_live(
 
 def _messages(text: str) -> int:
     return int(_number(text, 1, FILL_MAX))
+
+
+def _samples(text: str) -> int:
+    return int(_number(text, 1, SAMPLE_MAX))
 
 
 def _seconds(text: str) -> float:
@@ -193,4 +246,15 @@ def _summarise(config: BridgeConfig, arguments: argparse.Namespace) -> list[str]
         )
     else:
         lines.append("  no spool: the MQTT broker's queue holds an outage of Kafka")
+    return [*lines, *_summarise_renewals(config)]
+
+
+def _summarise_renewals(config: BridgeConfig) -> list[str]:
+    """Say which secrets and certificates a running bridge takes over when they are renewed."""
+    live, by_restart = renewed_live(config), renewed_by_restart(config)
+    lines = []
+    if live:
+        lines.append(f"  renewed while it runs, when the file changes: {', '.join(live)}")
+    if by_restart:
+        lines.append(f"  renewed by a restart, which loses nothing: {', '.join(by_restart)}")
     return lines

@@ -10,6 +10,7 @@ import msgspec
 
 from bridge.cli.arguments import add_config, load_from, print_warnings
 from bridge.cli.telling import Known, row, tell_one
+from bridge.cli.telling_shadow import tell_shadow
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ExitCode, UsageError
 from bridge.fleet.registry import Registry
@@ -98,16 +99,18 @@ def explain(message: _Message, config: BridgeConfig, received: Instant, known: K
         entropy=os.urandom,
         registry=known.registry,
     )
-    verdict, outcome = flow.carry(_as_packet(message, config), received)
+    packet = _as_packet(message, config)
+    verdict, outcome = flow.carry(packet, received)
     lines = [
         row("MQTT topic", escape(message.topic)),
         row("payload", f"{len(message.payload)} bytes"),
     ]
+    shadow = list(tell_shadow(packet, config, received, known))
     if not isinstance(outcome, Readings):
-        return [*lines, "", *tell_one(verdict, outcome, config.validation, known)]
+        return [*lines, "", *tell_one(verdict, outcome, config.validation, known), *shadow]
     for index, each in enumerate(zip(outcome.verdicts, outcome.outcomes, strict=True)):
         lines += ["", row("reading", str(index)), *tell_one(*each, config.validation, known)]
-    return lines
+    return [*lines, *shadow]
 
 
 def _read_registry(config: BridgeConfig) -> Known:

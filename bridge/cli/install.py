@@ -1,20 +1,16 @@
-"""`install --systemd`: the units and a sample configuration, and what to do next."""
+"""`install`: systemd's units and a sample configuration, or monitoring files; then what to do."""
 
 import argparse
-import contextlib
-import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
+from bridge.cli.placing import Place, Placed
 from bridge.cli.shipped import read_shipped
-from bridge.config.paths import escaped, quoted
-from bridge.errors import ExitCode, UnavailableError, UsageError
+from bridge.config.paths import quoted
+from bridge.errors import ExitCode, UsageError
 
 PROGRAM: Final = "mqtt-kafka-bridge"
 UNITS: Final = (f"{PROGRAM}.service", f"{PROGRAM}@.service")
@@ -26,10 +22,23 @@ _HIDDEN: Final = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/t
 """What the sandbox of the unit hides: ProtectHome, PrivateTmp."""
 _IS_PLAIN: Final = re.compile(r"/[A-Za-z0-9/._+@-]*").fullmatch
 """What systemd takes in ExecStart= as it stands."""
+MONITORING: Final = (
+    "rules.yml",
+    "rules_test.yml",
+    "dashboard.json",
+    "prometheus.yml",
+    "grafana-dashboards.yml",
+    "grafana-datasource.yml",
+    "runbook.md",
+)
+"""The rules name sections of the runbook, so whoever gets the ones gets the other."""
 DESCRIPTION: Final = """\
-Write the systemd units (one for a single bridge, a template for several) and, unless there is one,
-a sample configuration. An older unit is replaced, and kept beside the new one with .old; your own
-changes belong in drop-ins. Starts and enables nothing: it prints what to type.
+--systemd: write the units (one for a single bridge, a template for several) and, unless there is
+one, a sample configuration. Your own changes of a unit belong in drop-ins.
+--monitoring: write rules for Prometheus and their tests, a dashboard for Grafana, and the runbook.
+
+An older file is replaced, and kept beside the new one with .old. Starts and enables nothing: it
+prints what to type.
 """
 NEXT: Final = """\
 
@@ -46,41 +55,41 @@ Upgrade: install the new version, run this again, then daemon-reload and
   systemctl restart {name}      # loses nothing: what is not safe yet comes again
 Several bridges: systemctl enable --now {name}@NAME reads {directory}/NAME.toml
 """
+NEXT_MONITORING: Final = """\
 
-
-class Placed(msgspec.Struct, frozen=True, kw_only=True):
-    """A file, and where it goes on the machine that is to run it."""
-
-    path: Path
-    content: str
-    is_operators: bool = False
-    """The operator writes in it: where there is one it stays."""
+Next:
+  promtool test rules {directory}/rules_test.yml
+  Prometheus: name {directory}/rules.yml in rule_files, and take over the job of prometheus.yml
+  Grafana: import {directory}/dashboard.json, or provision it as the grafana-*.yml do
+Each alert has a section in runbook.md.
+"""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Say what `install` takes."""
     parser = subparsers.add_parser(
         "install",
-        help="write the systemd units and a sample configuration",
+        help="write systemd's units, or the monitoring files",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--systemd", action="store_true", required=True, help="for systemd; there is nothing else"
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--systemd", action="store_true", help="units and a sample configuration")
+    kind.add_argument(
+        "--monitoring", metavar="DIR", type=Path, help="monitoring files, into this directory"
     )
     parser.add_argument(
         "--prefix",
         metavar="DIR",
         type=Path,
-        help="where the bridge is installed, as the machine sees it that runs it (DIR/bin has the"
-        " program); default: where this very program is",
+        help="systemd: where the bridge is installed, as the machine sees it that runs it (DIR/bin"
+        " has the program); default: where this very program is",
     )
     parser.add_argument(
         "--root",
         metavar="DIR",
         type=Path,
-        default=Path("/"),
-        help="write below this directory instead of /, to make an image or a package",
+        help="systemd: write below this directory instead of /, to make an image or a package",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="only say what would be written; writes nothing"
@@ -92,15 +101,29 @@ def execute(arguments: argparse.Namespace) -> int:
     """Write what is missing or older, and tell each file.
 
     Raises:
-        UsageError: The unit could not start the program from where it is.
+        UsageError: The unit could not start the program from where it is; an option of the other
+            kind.
         UnavailableError: A file or directory cannot be written.
     """
-    prefix = _prefix(arguments.prefix, arguments.root)
+    if arguments.monitoring is not None:
+        _install_monitoring(arguments)
+    else:
+        _install_systemd(arguments)
+    return ExitCode.OK
+
+
+def _install_systemd(arguments: argparse.Namespace) -> None:
+    root = Path("/") if arguments.root is None else arguments.root
+    prefix = _prefix(arguments.prefix, root)
+    place = Place(
+        root=root,
+        remedy="run it as root, or with --root DIR to write elsewhere",
+        is_dry_run=arguments.dry_run,
+    )
     for path, mode in ((CONFIGURATION.parent, 0o755), (CREDENTIALS, 0o700)):
-        _make_directory(_below(arguments.root, path), mode, is_dry_run=arguments.dry_run)
-    for placed in _placed(prefix):
-        done = _place(placed, arguments.root, is_dry_run=arguments.dry_run)
-        sys.stdout.write(f"{done}\n")
+        place.make_directory(path, mode)
+    for placed in _units(prefix):
+        sys.stdout.write(f"{place.put(placed)}\n")
     sys.stdout.write(
         NEXT.format(
             name=PROGRAM,
@@ -110,7 +133,22 @@ def execute(arguments: argparse.Namespace) -> int:
             credentials=CREDENTIALS,
         )
     )
-    return ExitCode.OK
+
+
+def _install_monitoring(arguments: argparse.Namespace) -> None:
+    for option in ("prefix", "root"):
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"option --{option} is for --systemd; --monitoring DIR says it all")
+    place = Place(
+        root=arguments.monitoring,
+        remedy="name a directory that you may write",
+        is_dry_run=arguments.dry_run,
+    )
+    place.make_directory(Path("/"), 0o755)
+    for name in MONITORING:
+        placed = Placed(path=Path("/", name), content=read_shipped(f"monitoring/{name}"))
+        sys.stdout.write(f"{place.put(placed)}\n")
+    sys.stdout.write(NEXT_MONITORING.format(directory=arguments.monitoring))
 
 
 def _prefix(given: Path | None, root: Path) -> Path:
@@ -122,7 +160,7 @@ def _prefix(given: Path | None, root: Path) -> Path:
             " letters, digits and /._+@-"
         )
     # In a virtual environment the interpreter is a link, and what it leads to has to be seen too.
-    interpreter = _below(root, prefix / "bin" / "python")
+    interpreter = root / (prefix / "bin" / "python").relative_to("/")
     for path in (prefix, interpreter.resolve() if root == Path("/") else prefix):
         for hidden in _HIDDEN:
             if path.is_relative_to(hidden):
@@ -134,67 +172,9 @@ def _prefix(given: Path | None, root: Path) -> Path:
     return prefix
 
 
-def _placed(prefix: Path) -> Iterator[Placed]:
+def _units(prefix: Path) -> Iterator[Placed]:
     for unit in UNITS:
         text = read_shipped(f"systemd/{unit}")
         text = text.replace(f"ExecStart={SHIPPED_PREFIX}/", f"ExecStart={prefix}/")
         yield Placed(path=UNIT_DIRECTORY / unit, content=text)
     yield Placed(path=CONFIGURATION, content=read_shipped("bridge.toml"), is_operators=True)
-
-
-def _place(placed: Placed, root: Path, *, is_dry_run: bool) -> str:
-    """Write one file; say what was done, or would be."""
-    path = _below(root, placed.path)
-    with _telling(path):
-        before = path.read_text(encoding="utf-8") if path.exists() else None
-        if before == placed.content:
-            return f"unchanged: {path}"
-        if before is not None and placed.is_operators:
-            return f"kept, since it is yours: {path}"
-        old = path.with_name(f"{path.name}.old")
-        if not is_dry_run:
-            _make_directory(path.parent, 0o755, is_dry_run=False)
-            if before is not None:
-                _write(old, before)
-            _write(path, placed.content)
-    verb = "would write" if is_dry_run else "wrote"
-    return f"{verb}: {path}" + ("" if before is None else f" (the one before: {old.name})")
-
-
-def _write(path: Path, content: str) -> None:
-    """Write a file that everybody may read, whole or not at all."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink()
-        raise
-
-
-def _make_directory(path: Path, mode: int, *, is_dry_run: bool) -> None:
-    with _telling(path):
-        if not is_dry_run and not path.is_dir():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir()
-            path.chmod(mode)  # Whatever the umask is.
-
-
-@contextlib.contextmanager
-def _telling(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        where = escaped(str(getattr(error, "filename", None) or path))
-        raise UnavailableError(
-            f'"{where}" could not be written: {reason}; run it as root, or with --root DIR to write'
-            " elsewhere"
-        ) from error
-
-
-def _below(root: Path, path: Path) -> Path:
-    return root / path.relative_to("/")

@@ -14,6 +14,7 @@ from bridge.errors import ConfigError
 from bridge.runtime import fault_points
 from bridge.runtime.daemon import serve
 from bridge.runtime.follow_requests import Request, ask
+from bridge.runtime.memory import calm_allocator
 from bridge.runtime.state_directory import state_directory
 
 
@@ -41,6 +42,7 @@ def execute(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: The configuration cannot be used.
     """
+    calm_allocator()
     loaded = load_from(arguments)
     if arguments.device is not None:
         _follow(arguments, loaded.config)
@@ -49,7 +51,13 @@ def execute(arguments: argparse.Namespace) -> int:
     for fault in armed:
         log.emit("fault_point_armed", **structs.asdict(fault))
     serve_to_the_end(
-        serve(loaded.config, config_path=str(arguments.config), environment=os.environ, log=log),
+        serve(
+            loaded.config,
+            config_path=str(arguments.config),
+            environment=os.environ,
+            log=log,
+            load=lambda: load_from(arguments),
+        ),
         log,
     )
 

@@ -113,7 +113,7 @@ def _token_source(
     elif TOKEN_VARIABLE in environment:
         secret = Secret(env=TOKEN_VARIABLE)
     elif config is not None:
-        secret = getattr(config.ops, "token", None)
+        secret = config.ops.token
     return lambda: None if secret is None else _read_token(secret, environment)
 
 

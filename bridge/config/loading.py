@@ -12,6 +12,7 @@ from bridge.config import (
     kafka_rules,
     on_disk,
     rules,
+    shadow_rules,
     silence_rules,
     validation_rules,
 )
@@ -61,6 +62,7 @@ def load(
         *rules.check(config),
         *kafka_rules.check(config.kafka),
         *validation_rules.check(config),
+        *shadow_rules.check(config),
         *silence_rules.check(config),
         *format_rules.check(config),
     ]

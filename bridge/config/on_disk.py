@@ -16,7 +16,8 @@ PEM_BYTES_MAX = 16_777_216
 """A system's whole trust store is some 200 KiB."""
 _PEM_BEGIN = b"-----BEGIN "
 _OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
-_PROPERTY_FILES = (
+PROPERTY_FILES = (
+    "ssl.ca.location",
     "ssl.certificate.location",
     "ssl.key.location",
     "ssl.keystore.location",
@@ -36,10 +37,12 @@ def check(config: BridgeConfig, environment: Mapping[str, str]) -> Iterator[Prob
         if file is not None:
             path = ("mqtt", "tls", name)
             yield from _check_pem(path, Path(file), is_private=name == "key_file")
-    for name in _PROPERTY_FILES:
+    for name in PROPERTY_FILES:
         value = config.kafka.properties.get(name)
         if isinstance(value, str) and value:
             path = ("kafka", "properties", name)
+            if name == "ssl.ca.location" and not Path(value).is_file():
+                continue  # A directory, or `probe`: librdkafka looks for itself.
             yield from _check_file(path, Path(value), is_private=name in _PRIVATE_PROPERTY_FILES)
     yield from descriptor_sets.check(config)
     spool = config.spool

@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 
+from bridge.config.extras import missing_extra
 from bridge.config.paths import KeyPath
 from bridge.config.problems import Problem
 from bridge.config.sections import ProtobufSection
 from bridge.config.validation_rules import NAME_CHARACTERS_MAX, name_problem
 
 PROTOC = "protoc --include_imports --descriptor_set_out=FILE"
-MISSING_PACKAGE = (
-    "the protobuf package is not installed; install mqtt-kafka-bridge[protobuf], the extra"
-)
+MISSING_PACKAGE = missing_extra("protobuf", "protobuf")
 
 
 def check_package(path: KeyPath) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from bridge.config.addresses import host_and_port, is_host, is_loopback
 from bridge.config.paths import KeyPath, quoted
 from bridge.config.problems import Problem
 from bridge.config.secrets import named_sources
-from bridge.config.sections import BridgeConfig, MqttSection, Route, Secret
+from bridge.config.sections import BridgeConfig, MqttSection, OpsSection, Route, Secret
 from bridge.config.trace_rules import check_trace
 
 MQTT_TOPIC_BYTES_MAX = 65_535
@@ -38,13 +38,7 @@ def check(config: BridgeConfig) -> Iterator[Problem]:
     yield from _check_spool(config)
     yield from _check_shedding(config)
     yield from check_trace(config.trace)
-    try:
-        host_and_port(config.ops.listen, port_min=0)
-    except ValueError as error:
-        yield Problem(
-            ("ops", "listen"),
-            f'{quoted(config.ops.listen)} {error}, for example "127.0.0.1:9464"',
-        )
+    yield from _check_ops(config.ops)
 
 
 def topic_filter_problem(topic_filter: str) -> str | None:
@@ -135,6 +129,23 @@ def _check_mqtt(mqtt: MqttSection) -> Iterator[Problem]:
             )
 
 
+def _check_ops(ops: OpsSection) -> Iterator[Problem]:
+    try:
+        host_and_port(ops.listen, port_min=0)
+    except ValueError as error:
+        yield Problem(
+            ("ops", "listen"),
+            f'{quoted(ops.listen)} {error}, for example "127.0.0.1:9464"',
+        )
+    for index, host in enumerate(ops.hosts):
+        if not is_host(host):
+            yield Problem(
+                ("ops", "hosts", index),
+                f"{quoted(host)} is no host name or address; write it alone, without scheme, port"
+                ' and brackets, for example "bridge.example.org"',
+            )
+
+
 def _check_shedding(config: BridgeConfig) -> Iterator[Problem]:
     shedding = config.shedding
     if shedding.low_above > shedding.medium_above:
@@ -221,6 +232,8 @@ def secrets_of(config: BridgeConfig) -> Iterator[tuple[KeyPath, Secret]]:
         yield ("mqtt", "password"), config.mqtt.password
     if config.kafka.password is not None:
         yield ("kafka", "password"), config.kafka.password
+    if config.ops.token is not None:
+        yield ("ops", "token"), config.ops.token
     for name, value in config.kafka.properties.items():
         if isinstance(value, Secret):
             yield ("kafka", "properties", name), value

@@ -42,6 +42,16 @@ def named_sources(secret: Secret) -> list[str]:
     return [name for name in ("file", "env", "credential") if getattr(secret, name) is not None]
 
 
+def path_of(secret: Secret, environment: Mapping[str, str]) -> Path | None:
+    """Return the file that holds a secret; None where none does, or none can be named."""
+    if secret.env is not None or len(named_sources(secret)) != 1:
+        return None
+    try:
+        return _path(secret, environment, "")
+    except ConfigError:
+        return None
+
+
 def _path(secret: Secret, environment: Mapping[str, str], where: str) -> Path:
     if secret.file is not None:
         return Path(secret.file)

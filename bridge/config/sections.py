@@ -248,6 +248,30 @@ class ValidationSection(Section, frozen=True):
         force_setattr(self, "ranges", {**RANGES, **self.ranges})
 
 
+class ShadowSection(Section, frozen=True):
+    """Rules on trial, judged beside those of `validation` without effect; absent: none are.
+
+    What is left out here is as in `validation`.
+    """
+
+    sample_ratio: ShareOfAll = 1.0
+    """The share of the readings that is judged, drawn by chance."""
+    timestamp_future_max_s: Annotated[float, Meta(ge=0)] | None = None
+    """How far a device's timestamp may be ahead of the server's clock."""
+    timestamp_age_max_s: PositiveSeconds | None = None
+    """How old a device's timestamp may be."""
+    firmware_recalled: tuple[NonEmpty, ...] | None = None
+    """Versions and ranges of versions, in place of `validation.firmware_recalled`."""
+    metrics_required: Annotated[tuple[NonEmpty, ...], Meta(max_length=64)] = ()
+    """Names that every reading has to have in its metrics; `validation` asks for none yet."""
+    metrics_max: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
+    """Most entries in metrics; the schema of today takes 1,000."""
+    ranges: dict[str, Range] = {}
+    """[low, high] of a name, joined to `validation.ranges`; `[]` is none."""
+    types: dict[str, TypeSection] = {}
+    """Ranges for the devices of a type, joined to those of `validation.types`."""
+
+
 class RegistrySection(Section, frozen=True):
     """Where the registry of the devices is; exactly one of the two. Without it layer 4 is off."""
 
@@ -324,10 +348,17 @@ class GapsSection(Section, frozen=True):
 
 
 class OpsSection(Section, frozen=True):
-    """Health and metrics over HTTP."""
+    """Health, metrics, status and its page over HTTP."""
 
     listen: NonEmpty = "127.0.0.1:9464"
     """Address and port to listen on; port 0 takes a free one and logs it."""
+    token: Secret | None = None
+    """What everything but health and metrics asks for, as Bearer or as the password of Basic; off
+    loopback they are refused without one."""
+    hosts: tuple[NonEmpty, ...] = ()
+    """More names under which they may be asked for, such as that of a reverse proxy."""
+    examples: bool = False
+    """Show the last dead letters of each reason, with the head of their payload."""
 
 
 class DedupSection(Section, frozen=True):
@@ -376,6 +407,7 @@ class BridgeConfig(Section, frozen=True):
     protobuf: dict[str, ProtobufSection] = {}
     dead_letter: DeadLetterSection = DeadLetterSection()
     validation: ValidationSection = ValidationSection()
+    shadow: ShadowSection | None = None
     registry: RegistrySection | None = None
     limits: LimitsSection = LimitsSection()
     dedup: DedupSection = DedupSection()

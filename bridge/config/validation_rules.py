@@ -1,11 +1,17 @@
 """Rules of [validation] and [registry]: ranges, units, device types, recalls, where devices are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from bridge.config.paths import KeyPath, quoted
 from bridge.config.problems import Problem
 from bridge.config.rules import kafka_topic_problem
-from bridge.config.sections import BridgeConfig, Range, RegistrySection, ValidationSection
+from bridge.config.sections import (
+    BridgeConfig,
+    Range,
+    RegistrySection,
+    TypeSection,
+    ValidationSection,
+)
 from bridge.config.versions import read_recall
 
 NAME_CHARACTERS_MAX = 128
@@ -19,18 +25,10 @@ _REGISTRY: KeyPath = ("registry",)
 def check(config: BridgeConfig) -> Iterator[Problem]:
     """Yield everything that is wrong or doubtful in what devices and their values are held to."""
     validation = config.validation
-    yield from _check_ranges(validation.ranges, ("validation", "ranges"))
+    yield from check_ranges(validation.ranges, ("validation", "ranges"))
     yield from _check_units(validation)
-    for device_type, section in validation.types.items():
-        path = ("validation", "types", device_type)
-        if problem := name_problem(device_type, TYPE_CHARACTERS_MAX):
-            yield Problem(path, f"a device type {problem}")
-        yield from _check_ranges(section.ranges, (*path, "ranges"))
-    for index, text in enumerate(validation.firmware_recalled):
-        try:
-            read_recall(text)
-        except ValueError as error:
-            yield Problem(("validation", "firmware_recalled", index), f"{quoted(text)} {error}")
+    yield from check_types(validation.types, ("validation", "types"))
+    yield from check_recalls(validation.firmware_recalled, ("validation", "firmware_recalled"))
     if config.registry is None:
         yield from _check_idle(validation)
     else:
@@ -46,7 +44,8 @@ def name_problem(name: str, characters_max: int) -> str | None:
     return None
 
 
-def _check_ranges(ranges: Mapping[str, Range], table: KeyPath) -> Iterator[Problem]:
+def check_ranges(ranges: Mapping[str, Range], table: KeyPath) -> Iterator[Problem]:
+    """Yield what is wrong with the names and the ends of one table of ranges."""
     for name, bounds in ranges.items():
         path = (*table, name)
         if problem := name_problem(name, NAME_CHARACTERS_MAX):
@@ -63,6 +62,24 @@ def _check_ranges(ranges: Mapping[str, Range], table: KeyPath) -> Iterator[Probl
                 f"the low end, {bounds[0]:g}, is not below the high end, {bounds[1]:g};"
                 " write [low, high]",
             )
+
+
+def check_types(types: Mapping[str, TypeSection], table: KeyPath) -> Iterator[Problem]:
+    """Yield what is wrong with what is special to device types."""
+    for device_type, section in types.items():
+        path = (*table, device_type)
+        if problem := name_problem(device_type, TYPE_CHARACTERS_MAX):
+            yield Problem(path, f"a device type {problem}")
+        yield from check_ranges(section.ranges, (*path, "ranges"))
+
+
+def check_recalls(recalled: Sequence[str], table: KeyPath) -> Iterator[Problem]:
+    """Yield what cannot be read as a version, or a range of versions."""
+    for index, text in enumerate(recalled):
+        try:
+            read_recall(text)
+        except ValueError as error:
+            yield Problem((*table, index), f"{quoted(text)} {error}")
 
 
 def _check_units(validation: ValidationSection) -> Iterator[Problem]:

@@ -28,7 +28,7 @@ class FlaggedCopies:
     """
 
     def __init__(self, interval_s: float, *, keys_max: int = KEYS_MAX) -> None:
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._generation_max = max(1, keys_max // 2)
         self._young: dict[tuple[str, str], _Copied] = {}
         self._old: dict[tuple[str, str], _Copied] = {}
@@ -43,7 +43,7 @@ class FlaggedCopies:
 
     def admit(self, device_id: str, reason: str, now_s: float) -> int | None:
         """Say None where there is to be no copy, else how many were left out since the last."""
-        if not self._interval_s:
+        if not self.interval_s:
             return 0
         key = (device_id, reason)
         copied = self._young.get(key)
@@ -53,7 +53,7 @@ class FlaggedCopies:
                 self._remember(key, _Copied(now_s))
                 return 0
             self._remember(key, copied)
-        if now_s - copied.at_s < self._interval_s:
+        if now_s - copied.at_s < self.interval_s:
             copied.left_out += 1
             self.left_out += 1
             return None

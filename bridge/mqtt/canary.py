@@ -70,16 +70,26 @@ class Canary:
         """Canaries up to this one were sent on an older connection."""
         self._busy_at = 0.0
         """When a canary was last excused."""
-        self._probes = [
-            Probe(
-                topic_filter=each,
-                mqtt_topic="/".join(device_id if level == "+" else level for level in levels),
-                packet_id=FIRST_PACKET_ID + position,
-            )
-            for position, each in enumerate(topic_filters)
-            for levels in (each.split("/"),)
-        ]
-        self._by_topic = {each.mqtt_topic: each for each in self._probes}
+        self._device_id = device_id
+        self._next_packet_id = FIRST_PACKET_ID
+        self._probes: list[Probe] = []
+        self._by_topic: dict[str, Probe] = {}
+        self.change_filters(topic_filters)
+
+    def change_filters(self, topic_filters: Sequence[str]) -> None:
+        """Have a probe for each of these; a canary of one that went is still recognised."""
+        known = {each.topic_filter: each for each in self._probes}
+        self._probes = [known.get(each) or self._new_probe(each) for each in topic_filters]
+        self._by_topic |= {each.mqtt_topic: each for each in self._probes}
+
+    def _new_probe(self, topic_filter: str) -> Probe:
+        levels = topic_filter.split("/")
+        packet_id, self._next_packet_id = self._next_packet_id, self._next_packet_id + 1
+        return Probe(
+            topic_filter=topic_filter,
+            mqtt_topic="/".join(self._device_id if level == "+" else level for level in levels),
+            packet_id=packet_id,
+        )
 
     # ------------------------------------------------------------------ connection
 

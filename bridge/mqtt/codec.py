@@ -18,6 +18,7 @@ from bridge.mqtt.packets import Inbound, PoisonPublish
 
 ConnAck: TypeAlias = mqtt5.ConnAckPacket
 SubAck: TypeAlias = mqtt5.SubAckPacket
+UnsubAck: TypeAlias = mqtt5.UnsubAckPacket
 PubAck: TypeAlias = mqtt5.PubAckPacket
 PingResp: TypeAlias = mqtt5.PingRespPacket
 Disconnect: TypeAlias = mqtt5.DisconnectPacket
@@ -29,7 +30,9 @@ class Mqtt3ConnAck(Struct, frozen=True):
     return_code: int
 
 
-Control: TypeAlias = ConnAck | SubAck | PubAck | PingResp | Disconnect | Mqtt3ConnAck | mqtt5.Packet
+Control: TypeAlias = (
+    ConnAck | SubAck | UnsubAck | PubAck | PingResp | Disconnect | Mqtt3ConnAck | mqtt5.Packet
+)
 
 MALFORMED_PACKET: Final = 0x81
 PROTOCOL_ERROR: Final = 0x82
@@ -422,6 +425,11 @@ def encode_subscribe(packet_id: int, topic_filters: list[str]) -> bytes:
             for topic_filter in topic_filters
         ],
     ).write()
+
+
+def encode_unsubscribe(packet_id: int, topic_filters: list[str]) -> bytes:
+    """Encode UNSUBSCRIBE; what is queued for these filters is delivered all the same."""
+    return mqtt5.UnsubscribePacket(packet_id, topic_filters).write()
 
 
 def encode_subscribe_best_effort(packet_id: int, mqtt_topic: str) -> bytes:

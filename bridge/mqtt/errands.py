@@ -1,5 +1,6 @@
 """What the session does beside telemetry: canaries, the count of drops, and their packet ids."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from bridge.mqtt import broker_drops, codec
@@ -53,6 +54,11 @@ class Errands:
         if self._is_drops_asked and not self._is_drops_answered:
             self._drops_unanswered += 1
         self._is_drops_asked = False
+
+    def change_filters(self, topic_filters: Sequence[str]) -> None:
+        """Prove these filters from their SUBACK on, and no others."""
+        if self.canary is not None:
+            self.canary.change_filters(topic_filters)
 
     def accepted(self, packet: codec.ConnAck) -> None:
         """Note how many of our PUBLISHes this broker takes at a time."""

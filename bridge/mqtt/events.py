@@ -59,6 +59,14 @@ class SubscriptionRefused(Struct, frozen=True):
     reason: str
 
 
+class Unsubscribed(Struct, frozen=True):
+    """The broker answered UNSUBSCRIBE."""
+
+    topic_filters: tuple[str, ...]
+    refused: tuple[str, ...]
+    """Those that it did not let go; messages of theirs go on coming."""
+
+
 class Received(Struct, frozen=True):
     """The PUBLISHes of one socket read, each with its receipt; None at QoS 0."""
 
@@ -142,6 +150,7 @@ Event: TypeAlias = (
     | VersionRefused
     | SubscribedAll
     | SubscriptionRefused
+    | Unsubscribed
     | Received
     | Disconnected
     | Violated

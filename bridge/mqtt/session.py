@@ -15,9 +15,11 @@ telemetry (canaries, the broker's count of drops) is the part of `errands.py`.
 """
 
 import enum
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from bridge.errors import PeerError
 from bridge.mqtt import codec
@@ -32,23 +34,18 @@ from bridge.mqtt.events import (
     Event,
     Received,
     Refused,
-    SubscribedAll,
-    SubscriptionRefused,
     TimedOut,
     VersionRefused,
     Violated,
 )
+from bridge.mqtt.subscriptions import Subscriptions
 
 CONNECT_TIMEOUT_S: Final = 10.0
 """How long CONNACK or SUBACK may take."""
-RESUBSCRIBE_S: Final = 30.0
-"""A refused Topic Filter is asked for again after this time: the ACL may have been mended."""
 
 _GREETINGS: Final = (0x20, 0xE0, 0xF0)
 """CONNACK, DISCONNECT, AUTH: what an MQTT broker may answer CONNECT with."""
-_SUBSCRIBE_ID: Final = 1
 _STATUS_ID: Final = 2
-_GRANTED_QOS_1: Final = 1
 _FIRST_ERROR: Final = 0x80
 _UNSUPPORTED_PROTOCOL_VERSION: Final = 0x84
 _RETAIN_NOT_SUPPORTED: Final = 0x9A
@@ -113,12 +110,13 @@ class Session:
         *,
         canary: Canary | None = None,
         is_session_expected: bool = False,
+        left_filters: Iterable[str] = (),
     ) -> None:
+        """`left_filters` are those that the session had before and that are wanted no more."""
         self.settings = settings
         self.phase = Phase.IDLE
         self.ledger = AckLedger()
-        self.granted: dict[str, int] = {}
-        """Reason code of the last SUBACK for each Topic Filter."""
+        self.subscriptions = Subscriptions(settings.topic_filters, left=left_filters)
         self.is_promise_kept = True
         """False while a CONNACK property makes the promise impossible (Maximum QoS 0)."""
         self.has_acknowledged = False
@@ -142,9 +140,6 @@ class Session:
         self._is_leaving = False
         """A stop has begun: nothing new is asked of the broker."""
         self._answer_due: float | None = None
-        self._resubscribe_at: float | None = None
-        self._asked_filters: tuple[str, ...] | None = None
-        """What the SUBSCRIBE on its way asks for; None while no SUBACK is due."""
 
     # ------------------------------------------------------------------ connection
 
@@ -154,7 +149,7 @@ class Session:
         self.phase = Phase.CONNECTING
         self.has_acknowledged = False
         self.ledger = AckLedger()
-        self.granted = {}
+        self.subscriptions.begin_connection()
         self._decoder = codec.Decoder(packet_bytes_max=settings.packet_bytes_max)
         self._out.clear()
         self._keep_alive_s = float(settings.keep_alive_s)
@@ -163,8 +158,6 @@ class Session:
         self._is_greeting_due = True
         self._last_received = now
         self._answer_due = now + CONNECT_TIMEOUT_S
-        self._resubscribe_at = None
-        self._asked_filters = None
         self._errands.begin_connection()
         self._send(
             codec.encode_connect(
@@ -186,7 +179,7 @@ class Session:
         self.phase = Phase.IDLE
         self._out.clear()
         self._answer_due = None
-        self._resubscribe_at = None
+        self.subscriptions.again_at = None
         self._errands.end_connection()
 
     def say_offline(self, *, now: float) -> None:
@@ -288,31 +281,35 @@ class Session:
                         f"the broker answered as MQTT 3.1.1, return code {packet.return_code}"
                     )
                 )
-            case codec.SubAck() if (
-                self._asked_filters is not None
-                and packet.packet_id == _SUBSCRIBE_ID
-                and len(packet.reason_codes) == len(self._asked_filters)
-            ):
-                self._receive_suback(packet, self._asked_filters, events, now)
+            case codec.SubAck() if self.subscriptions.is_answer(packet):
+                self._answer_due = None
+                events += self.subscriptions.answered(packet, now)
+                self._note_granted(now)
+            case codec.UnsubAck() if self.subscriptions.is_farewell(packet):
+                told, more = self.subscriptions.left(packet)
+                events += told
+                self._ask(more, now)
             case codec.SubAck() if self._errands.is_drops_answer(packet):
                 events += self._errands.drops_answered(packet)
             case codec.Disconnect():
-                if int(packet.reason_code) == _RETAIN_NOT_SUPPORTED:
-                    self._is_retain_refused = True
-                closing.append(
-                    Disconnected(
-                        reason_code=int(packet.reason_code),
-                        reason=packet.reason_code.name.lower(),
-                        detail=packet.reason_str or packet.server_reference or "",
-                        is_patience_due=int(packet.reason_code) in _PATIENCE_REASONS,
-                    )
-                )
+                closing.append(self._disconnected(packet))
             case _:
                 unexpected = PeerError(
                     f"{type(packet).__name__} is not expected while {self.phase.name.lower()}",
                     reason_code=codec.PROTOCOL_ERROR,
                 )
                 closing.append(self._violated(unexpected, now))
+
+    def _disconnected(self, packet: codec.Disconnect) -> Disconnected:
+        code = int(packet.reason_code)
+        # The next CONNECT goes without what this broker cannot do.
+        self._is_retain_refused = self._is_retain_refused or code == _RETAIN_NOT_SUPPORTED
+        return Disconnected(
+            reason_code=code,
+            reason=packet.reason_code.name.lower(),
+            detail=packet.reason_str or packet.server_reference or "",
+            is_patience_due=code in _PATIENCE_REASONS,
+        )
 
     def _receive_connack(
         self, packet: codec.ConnAck, events: list[Event], closing: list[Event], now: float
@@ -339,7 +336,8 @@ class Session:
         )
         self._had_session = True
         self._errands.accepted(packet)
-        self._subscribe(list(settings.topic_filters), now)
+        self._answer_due = None
+        self._ask(self.subscriptions.connected(session_present=packet.session_present), now)
         self._publish_status(b"online", now)
 
     def _refused(self, packet: codec.ConnAck, code: int) -> Refused | VersionRefused:
@@ -358,22 +356,20 @@ class Session:
             is_patience_due=code in _PATIENCE_REASONS,
         )
 
-    def _receive_suback(
-        self, packet: codec.SubAck, asked: tuple[str, ...], events: list[Event], now: float
-    ) -> None:
-        self._answer_due = None
-        self._asked_filters = None
-        for topic_filter, code in zip(asked, packet.reason_codes, strict=True):
-            if int(code) == _GRANTED_QOS_1:
-                self.granted[topic_filter] = _GRANTED_QOS_1
-            else:
-                events.append(SubscriptionRefused(topic_filter, int(code), code.name.lower()))
-        if len(self.granted) == len(self.settings.topic_filters):
+    def change_filters(self, topic_filters: tuple[str, ...], *, now: float) -> None:
+        """Subscribe to what came and unsubscribe from what went; the answers are events."""
+        self.settings = structs.replace(self.settings, topic_filters=topic_filters)
+        self._errands.change_filters(topic_filters)
+        is_connected = self.phase in (Phase.CONNECTED, Phase.SUBSCRIBED)
+        self._ask(self.subscriptions.change(topic_filters, is_connected=is_connected), now)
+        if is_connected and not self.subscriptions.is_whole:
+            self.phase = Phase.CONNECTED
+
+    def _note_granted(self, now: float) -> None:
+        if self.subscriptions.is_whole:
             self.phase = Phase.SUBSCRIBED
-            events.append(SubscribedAll(self.settings.topic_filters))
-        else:
-            self._resubscribe_at = now + RESUBSCRIBE_S
-        if errand := self._errands.subscribed(self.granted, now):
+        self._ask(self.subscriptions.ask_for_missing(), now)
+        if errand := self._errands.subscribed(self.subscriptions.granted, now):
             self._send(errand, now)
         self._publish_canaries(now)
 
@@ -381,11 +377,11 @@ class Session:
         if not self._is_leaving and (canaries := self._errands.publish_due(now)):
             self._send(canaries, now)
 
-    def _subscribe(self, topic_filters: list[str], now: float) -> None:
-        self._send(codec.encode_subscribe(_SUBSCRIBE_ID, topic_filters), now)
-        self._answer_due = now + CONNECT_TIMEOUT_S
-        self._resubscribe_at = None
-        self._asked_filters = tuple(topic_filters)
+    def _ask(self, packets: bytes, now: float) -> None:
+        if packets:
+            self._send(packets, now)
+        if self.subscriptions.is_answer_due and self._answer_due is None:
+            self._answer_due = now + CONNECT_TIMEOUT_S
 
     def _publish_status(self, payload: bytes, now: float) -> None:
         """Publish with QoS 1, but never two at once: a broker may take only one at a time."""
@@ -425,7 +421,7 @@ class Session:
             return None
         # The answer may lie in the socket that is not read, so it is not missed yet.
         answer_due = None if self._is_reading_paused else self._answer_due
-        due = [each for each in (answer_due, self._resubscribe_at) if each is not None]
+        due = [each for each in (answer_due, self.subscriptions.again_at) if each is not None]
         if self.phase is not Phase.CONNECTING:
             due.append(self._ping_due())
             canary_due = None if self._is_leaving else self._errands.next_timer()
@@ -453,9 +449,9 @@ class Session:
         if not self._is_reading_paused and self._answer_due is not None and now >= self._answer_due:
             waited_for = "CONNACK" if self.phase is Phase.CONNECTING else "SUBACK"
             return [TimedOut(waited_for, CONNECT_TIMEOUT_S)]
-        if self._resubscribe_at is not None and now >= self._resubscribe_at:
-            missing = [each for each in self.settings.topic_filters if each not in self.granted]
-            self._subscribe(missing, now)
+        again_at = self.subscriptions.again_at
+        if again_at is not None and now >= again_at:
+            self._ask(self.subscriptions.ask_again(), now)
         if self.phase is Phase.CONNECTING:
             return []
         events: list[Event] = []

@@ -47,6 +47,13 @@ class Outcome(enum.StrEnum):
     """Left out by a policy that the operator chose; nothing is dropped without one."""
 
 
+class ReloadOutcome(enum.StrEnum):
+    """How reading the configuration anew ended."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"
+
+
 class ConnectionReason(enum.StrEnum):
     """Why a Network Connection was made: the first, or how the one before it ended."""
 
@@ -58,6 +65,8 @@ class ConnectionReason(enum.StrEnum):
     PEER_ERROR = "peer_error"
     """The MQTT broker broke the protocol and we left."""
     BROKER_DISCONNECT = "broker_disconnect"
+    RENEWED = "renewed"
+    """New credentials or certificates were to be used."""
     REFUSED = "refused"
     """CONNACK or SUBACK said no."""
 
@@ -188,6 +197,7 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     """Alerts that waited for Kafka and went because there were too many."""
     clocks_told_wrong: int = 0
     """Times that a device's clock was found wrong."""
+    reloads: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(ReloadOutcome))
     canaries: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(CanaryOutcome))
     canaries_received: int = 0
     """QoS 1 PUBLISHes too, but our own: no part of the conservation equation."""

@@ -51,6 +51,10 @@ class DeviceFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Dead letters and flagged messages."""
     clock_offset_s: float | None
     """Server minus device."""
+    standing: Standing | None = None
+    """Told of those that are asked for because of it."""
+    silent_s: float | None = None
+    """The same: how long ago it was heard last."""
 
     def as_tree(self) -> dict[str, object]:
         """Write it for people, whatever a device called itself."""
@@ -60,7 +64,13 @@ class DeviceFacts(msgspec.Struct, frozen=True, kw_only=True):
             "messages_per_s": round(self.messages_per_s, 3),
             "errors_per_s": round(self.errors_per_s, 3),
             "clock_offset_s": None if offset_s is None else round(offset_s, 3),
+            **self._silence(),
         }
+
+    def _silence(self) -> dict[str, object]:
+        if self.standing is None or self.silent_s is None:
+            return {}
+        return {"standing": str(self.standing), "silent_s": round(self.silent_s, 1)}
 
 
 class Sort(enum.StrEnum):
@@ -69,6 +79,8 @@ class Sort(enum.StrEnum):
     RATE = "rate"
     ERRORS = "errors"
     DRIFT = "drift"
+    SILENCE = "silence"
+    """Those silent or offline; who was heard last comes first."""
 
 
 def fleet_tree(facts: FleetFacts) -> dict[str, object]:

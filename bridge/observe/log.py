@@ -65,7 +65,7 @@ class EventLog:
         monotonic_now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lines_suppressed = 0
-        self._written_levels = frozenset(_LEVELS[_LEVELS.index(level) :])
+        self.level = level
         self._lines = lines
         self._reported_lost = 0
         self._unix_now = unix_now
@@ -77,6 +77,16 @@ class EventLog:
             wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
             context_class=dict,
         ).bind()
+
+    @property
+    def level(self) -> Level:
+        """The lowest level that is written."""
+        return self._level
+
+    @level.setter
+    def level(self, level: Level) -> None:
+        self._level = level
+        self._written_levels = frozenset(_LEVELS[_LEVELS.index(level) :])
 
     @property
     def lines_lost(self) -> int:

@@ -21,7 +21,9 @@ from bridge.observe.fleet_facts import FleetFacts
 from bridge.observe.fleet_metrics import fleet_families
 from bridge.observe.kafka_facts import KafkaFacts
 from bridge.observe.link_metrics import Link, certificate_families, kafka_families
+from bridge.observe.shadow_facts import shadow_families
 from bridge.observe.shedding_facts import SheddingFacts
+from bridge.pipeline.shadow import Shadow
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -48,6 +50,7 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
     """None where nobody knows: NaN in the exposition; without inflow it is infinite."""
     fleet: FleetFacts = FleetFacts()
     shedding: SheddingFacts = SheddingFacts()
+    shadow: Shadow | None = None
 
 
 class BuildInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +138,7 @@ class _BridgeCollector(Collector):
         gauges = self._gauges()
         yield from _gauge_families(gauges, self._counters)
         yield from fleet_families(gauges.fleet, self._counters)
+        yield from shadow_families(gauges.shadow)
         yield from certificate_families(self._links.certificates())
         yield from kafka_families(self._links.kafka())
         yield InfoMetricFamily(
@@ -288,11 +292,12 @@ def _labelled_counters(
             counters.gaps,
         ),
         (
-            "bridge_canaries",
+            "bridge_reloads",
             "outcome",
-            "Canaries by what became of them.",
-            counters.canaries,
+            "Times the configuration was read anew, by whether it could be used.",
+            counters.reloads,
         ),
+        ("bridge_canaries", "outcome", "Canaries by what became of them.", counters.canaries),
         (
             "bridge_mqtt_protocol_errors",
             "kind",

@@ -1,7 +1,7 @@
 """`GET /status`: everything an operator asks first, as one tree, for `top` and the page.
 
 It holds numbers, states and names of Kafka topics, and the ids of the few devices that stand out:
-no payload, no secret.
+no secret, and of payloads only what `ops.examples` asks for.
 """
 
 import math
@@ -13,11 +13,17 @@ import msgspec
 from bridge.observe import health
 from bridge.observe.averages import Rate
 from bridge.observe.counters import Counters, Outcome
+from bridge.observe.examples import Examples
 from bridge.observe.fleet_facts import DeviceFacts, FleetFacts, Sort, fleet_tree
 from bridge.observe.health import HealthInputs
+from bridge.observe.lasting import Lasting
+from bridge.observe.recent_latency import RecentLatency
+from bridge.observe.reload_facts import ReloadFacts
+from bridge.observe.shadow_facts import shadow_tree
 from bridge.observe.shedding_facts import SheddingFacts
 from bridge.observe.spool_facts import SpoolFacts
 from bridge.observe.text import printable
+from bridge.pipeline.shadow import Shadow
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -25,6 +31,10 @@ class Flow(msgspec.Struct, frozen=True):
 
     received: Rate = msgspec.field(default_factory=Rate)
     settled: Rate = msgspec.field(default_factory=Rate)
+    latency: RecentLatency = msgspec.field(default_factory=RecentLatency)
+    """Has a `note` of its own."""
+    lasting: Lasting = msgspec.field(default_factory=Lasting)
+    """The same."""
 
     def note(self, counters: Counters, now: float) -> None:
         """Take the counters."""
@@ -36,7 +46,11 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     """What the runtime knows at the moment of asking."""
 
     version: str
+    client_id: str
+    """Which of several bridges this is."""
     uptime_s: float
+    now: float
+    """On the monotonic clock."""
     health: HealthInputs
     """With the spool and the outage budget."""
     counters: Counters
@@ -54,8 +68,13 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     active_devices: int = 0
     fleet: FleetFacts = FleetFacts()
     shedding: SheddingFacts = SheddingFacts()
+    reload: ReloadFacts | None = None
+    """None: the configuration is that of the start."""
+    shadow: Shadow | None = None
     top: Mapping[Sort, Sequence[DeviceFacts]] = {}
     """The few devices that stand out most, in each respect."""
+    examples: Examples | None = None
+    """None: `ops.examples` is off."""
 
 
 def status(inputs: StatusInputs) -> dict[str, Any]:
@@ -64,13 +83,15 @@ def status(inputs: StatusInputs) -> dict[str, Any]:
     is_ready, readiness = health.ready(inputs.health)
     return {
         "version": inputs.version,
+        "client_id": printable(inputs.client_id),
         "uptime_s": round(inputs.uptime_s, 1),
         "ready": is_ready,
-        "checks": readiness["checks"],
+        "checks": _checks(inputs, readiness["checks"]),
         "conservation": _conservation(inputs),
         "received_qos0": counters.received_qos0,
         "received_per_s": _rate(inputs.flow.received),
         "settled_per_s": _rate(inputs.flow.settled),
+        "latency": inputs.flow.latency.as_tree(),
         "oldest_unsettled_s": round(inputs.oldest_unsettled_s, 3),
         "window_used_ratio": round(inputs.window_used_ratio, 4),
         "spool": _spool(inputs.health.spool, counters),
@@ -82,13 +103,25 @@ def status(inputs: StatusInputs) -> dict[str, Any]:
         "dedup_window_s": round(inputs.dedup_window_s, 1),
         "outage_budget": _budget(inputs),
         "dead_letters": dict(counters.dead_letters),
+        "dead_letter_examples": None if inputs.examples is None else inputs.examples.as_tree(),
         "gaps": dict(counters.gaps),
         "producer_rebuilds": counters.producer_rebuilds,
+        "reload": None if inputs.reload is None else inputs.reload.as_tree(),
         "active_devices": inputs.active_devices,
         "fleet": fleet_tree(inputs.fleet),
+        "shadow": shadow_tree(inputs.shadow),
         "top_devices": {
             str(sort): [each.as_tree() for each in devices] for sort, devices in inputs.top.items()
         },
+    }
+
+
+def _checks(inputs: StatusInputs, checks: Mapping[str, Any]) -> dict[str, Any]:
+    """Add since when each part is as it is; null, it has only just become so."""
+    seconds = inputs.flow.lasting.seconds(inputs.now)
+    return {
+        part: {**check, "since_s": round(seconds[part], 1) if part in seconds else None}
+        for part, check in checks.items()
     }
 
 

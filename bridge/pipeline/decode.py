@@ -62,6 +62,10 @@ class Decoding:
         """Take what there is to say of routes, by their filters."""
         self._own = {text: _decoders(choice) for text, choice in choices.items()}
 
+    def succeed(self, before: "Decoding") -> None:
+        """Know the routes of another one too, where this one says nothing of them."""
+        self._own = before._own | self._own  # noqa: SLF001  another of our own
+
     def decode(self, payload: bytes, content_type: str | None, address: Address) -> Any:  # noqa: ANN401
         """Give the decoded value, or the Rejected that says why there is none."""
         route = address.route

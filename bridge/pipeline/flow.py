@@ -1,7 +1,6 @@
 """The stages in order: a packet goes in; a record, with its copies, or a duplicate comes out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
 
 from bridge.config.sections import FlaggedMode, Route, ValidationSection
@@ -23,10 +22,17 @@ from bridge.pipeline.enrich import (
     identify,
     read_properties,
 )
-from bridge.pipeline.identity import DEVICE_ID_RULE, NOWHERE, Address, AddressBook
+from bridge.pipeline.identity import NOWHERE, Address, AddressBook
 from bridge.pipeline.judge import NO_FLAGS, Judge, warnings_of
+from bridge.pipeline.refusals import (
+    describe_fault,
+    judge_address,
+    judge_poison,
+    rejected_by,
+)
 from bridge.pipeline.roll import Roll
 from bridge.pipeline.route import write_opaque, write_telemetry
+from bridge.pipeline.shadow import Shadow
 from bridge.pipeline.timestamps import Timestamp, read_timestamp
 from bridge.pipeline.trace_context import TraceTally
 from bridge.pipeline.validate import NOT_JUDGED, TimeBounds, validate
@@ -44,7 +50,6 @@ from bridge.pipeline.verdict import (
     Telemetry,
     Verdict,
 )
-from bridge.pipeline.wording import quote
 
 # Once looked up: three enum members a message would be 0.1 us.
 _PROTOCOL, _SCHEMA = Layer.PROTOCOL, Layer.SCHEMA
@@ -125,12 +130,14 @@ class Flow:
         stages: Stages = _STAGES,
         roll: Roll | None = None,
         traces: TraceTally | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
         """Without a policy `registry` still says which devices a gateway may speak for."""
         self._addresses = AddressBook(routes)
         self._own_bounds = self._bounds = TimeBounds.of(validation)
         self._roll = roll
         self._traces = traces or TraceTally()
+        self._shadow = shadow
         self._dead_letters = DeadLetters(kafka_topic=dead_letter_topic, entropy=entropy)
         self._duplicates = duplicates or Duplicates(None)
         self._policy = policy
@@ -144,7 +151,23 @@ class Flow:
         carried = [carry(packet, received) for packet in packets]
         if self._roll is not None:
             self._roll.call(packets, carried, self._addresses)
+        if self._shadow is not None:
+            is_judged = self._bounds.is_judged
+            self._shadow.call(packets, carried, self._addresses, received, is_time_judged=is_judged)
         return [outcome for _, outcome in carried]
+
+    def succeed(self, before: "Flow") -> None:
+        """Go on where another flow was: what it remembers of copies, and whom it trusts.
+
+        Copies are remembered anew where their interval changed.
+        """
+        if before._bounds is NOT_JUDGED:  # noqa: SLF001  another of our own
+            self._bounds = NOT_JUDGED
+        theirs = before._policy  # noqa: SLF001
+        if self._policy is None or theirs is None:
+            return
+        if self._policy.copies.interval_s == theirs.copies.interval_s:
+            self._policy = self._policy._replace(copies=theirs.copies)
 
     def trust_clock(self, *, is_trusted: bool) -> None:
         """Judge timestamps by the host's clock, or let them pass with a warning."""
@@ -186,19 +209,19 @@ class Flow:
         try:
             address = self._addresses[packet.topic]
             if isinstance(packet, PoisonPublish):
-                return self._reject(packet, _judge_poison(packet), address, properties, received)
+                return self._reject(packet, judge_poison(packet), address, properties, received)
             if packet.user_properties:
                 properties = read_properties(packet.user_properties, address.route, self._traces)
             route = address.route
             if not address.is_valid or route is None:
-                rejected = _judge_address(address, packet.topic)
+                rejected = judge_address(address, packet.topic)
                 return self._reject(packet, rejected, address, properties, received)
             if route.kind != "telemetry":
                 carry = self._carry_batch if route.kind == "batch" else self._carry_opaque
                 return carry(packet, address, properties, received)
             message = self._decode(packet.payload, packet.content_type, address)
         except Exception as error:  # noqa: BLE001 - the class docstring says why
-            rejected = Rejected(Reason.INTERNAL_ERROR, _PROTOCOL, _describe(error))
+            rejected = Rejected(Reason.INTERNAL_ERROR, _PROTOCOL, describe_fault(error))
             return self._reject(packet, rejected, address, properties, received)
         return self._carry_message(message, packet, address, properties, received)
 
@@ -219,7 +242,7 @@ class Flow:
                 packet, address, self._registry, head=head, written=written, index=index
             )
         except Exception as error:  # noqa: BLE001 - the class docstring says why
-            rejected = Rejected(Reason.INTERNAL_ERROR, _PROTOCOL, _describe(error))
+            rejected = Rejected(Reason.INTERNAL_ERROR, _PROTOCOL, describe_fault(error))
             return self._reject(packet, rejected, address, properties, received)
         message, reading, sender = piece.message, piece.reading, piece.address
         return self._carry_message(message, reading, sender, properties, received, is_limited=False)
@@ -265,7 +288,7 @@ class Flow:
         except Exception as error:  # noqa: BLE001 - the class docstring says why
             if begun:
                 self._duplicates.abandon(begun)
-            rejected = Rejected(Reason.INTERNAL_ERROR, _SCHEMA, _describe(error))
+            rejected = Rejected(Reason.INTERNAL_ERROR, _SCHEMA, describe_fault(error))
             return self._reject(packet, rejected, address, properties, received)
 
     def _carry_batch(
@@ -392,7 +415,7 @@ class Flow:
         assert policy is not None, "flagged without a policy"
         for flag in flags:
             if policy.modes[flag.layer] == "dlq":
-                return _rejected_by(flag, verdict)
+                return rejected_by(flag, verdict)
         verdict.warnings = [*(verdict.warnings or ()), *warnings_of(flags)]
         self._enrich(verdict, received)
         record = self._write(verdict, packet, address, properties, received, identity)
@@ -419,7 +442,7 @@ class Flow:
             left_out = policy.copies.admit(address.device_id, flag.reason, received.monotonic_s)
             if left_out is None:
                 continue
-            rejected = _rejected_by(flag, verdict)
+            rejected = rejected_by(flag, verdict)
             header = self._dead_letters.identify(packet, rejected, address, properties).header
             identity = Identity(header, compact_copy(header, flag.reason.encode()))
             copies.append(
@@ -454,33 +477,3 @@ def _of_reading(properties: Mapping[str, str], index: int) -> Mapping[str, str]:
     """Give what holds of one reading: a key that the publisher gave is that of the whole batch."""
     key = properties.get(IDEMPOTENCY_KEY)
     return {**properties, IDEMPOTENCY_KEY: f"{key}.{index}"} if key else properties
-
-
-def _rejected_by(flag: Flag, verdict: Telemetry) -> Rejected:
-    return Rejected(flag.reason, flag.layer, flag.detail, verdict.timestamp)
-
-
-def _judge_poison(packet: PoisonPublish) -> Rejected:
-    reason = Reason.TOO_LARGE if packet.is_too_large else Reason.MALFORMED_PACKET
-    return Rejected(reason, _PROTOCOL, packet.detail)
-
-
-def _judge_address(address: Address, topic: str) -> Rejected:
-    if address.route is None:
-        detail = f"MQTT topic {quote(topic)} matches the filter of no route"
-    else:
-        detail = (
-            f"device id {quote(address.device_id)} in the MQTT topic, expected {DEVICE_ID_RULE}"
-        )
-    return Rejected(Reason.DEVICE_ID_INVALID, _PROTOCOL, detail)
-
-
-def _describe(error: Exception) -> str:
-    """Name the fault and the line that raised it: the letter is all that is left of it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = (
-        f"{PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
-    )
-    return f"{type(error).__name__} at {where}: {error}"

@@ -38,7 +38,9 @@ class Judge:
     battery is in metadata, beside a signal strength; 0.1 us more for a registry, 0.3 for a recall.
     """
 
-    def __init__(self, validation: ValidationSection) -> None:
+    def __init__(self, validation: ValidationSection, *, table: str = "validation") -> None:
+        """`table` is where the rules stand, for whoever reads a flag."""
+        self._table = table
         self._ranges = _compile(validation.ranges)
         self._ranges_of_type = {
             device_type: _compile({**validation.ranges, **section.ranges})
@@ -110,8 +112,8 @@ class Judge:
     def _rule(self, name: str, entry: DeviceEntry | None) -> str:
         section = self._types.get(entry.type) if entry is not None else None
         if entry is not None and section is not None and name in section.ranges:
-            return key_text(("validation", "types", entry.type, "ranges"))
-        return "validation.ranges"
+            return key_text((self._table, "types", entry.type, "ranges"))
+        return f"{self._table}.ranges"
 
     # ------------------------------------------------------------------ layer 4
 
@@ -146,7 +148,7 @@ class Judge:
             if recall is not None:
                 text = (
                     f"metadata.firmware_version is {quote(sent)}, recalled by {quote(recall.text)}"
-                    " (validation.firmware_recalled)"
+                    f" ({self._table}.firmware_recalled)"
                 )
                 found.append((Reason.FIRMWARE_RECALLED, text))
         if not found:

@@ -16,6 +16,7 @@ from bridge.observe.counters import (
     Outcome,
     Status,
 )
+from bridge.observe.examples import Examples
 from bridge.observe.log import EventLog
 from bridge.pipeline.verdict import Reason
 from bridge.runtime.detour import Follower, Safe
@@ -41,6 +42,8 @@ class Books(msgspec.Struct, frozen=True):
     type_of: Callable[[bytes], str] | None = None
     """Label of the type of a device; None, there is no registry."""
     witnesses: Witnesses = msgspec.field(default_factory=Witnesses)
+    examples: Examples | None = None
+    """Of dead letters, as they were written; None, `ops.examples` is off."""
 
 
 class Accounts:

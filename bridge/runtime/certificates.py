@@ -38,12 +38,21 @@ class CertificateWatch:
         """The stage that was told last, as a place in `DAYS_TOLD`."""
         self._errors: dict[Link, str] = {}
 
+    def follow(self, files: Mapping[Link, Path]) -> None:
+        """Look at these from now on; what is known of a file that stays is kept."""
+        self.ends = {
+            link: self.ends[link] if self._files.get(link) == file else math.nan
+            for link, file in files.items()
+        }
+        self._files = files
+
     async def run(self) -> None:
-        """Look, wait, look again, for ever; at once over where there is no certificate."""
-        while self._files:
-            for link, file in self._files.items():
+        """Look, wait, look again, for ever."""
+        while True:
+            for link, file in dict(self._files).items():
                 found = await asyncio.to_thread(_end_of, file)
-                self.learn(link, found, clock.unix_s())
+                if self._files.get(link) == file:
+                    self.learn(link, found, clock.unix_s())
             await asyncio.sleep(LOOK_EVERY_S)
 
     def learn(self, link: Link, found: float | str, unix_s: float) -> None:

@@ -1,28 +1,26 @@
 """The daemon: joins the rooms, starts them, and stops them without losing anything.
 
-A stop, in order: read nothing more; say `offline`; wait until Kafka has confirmed what is held,
-within the budget; put on disk what it has not; PUBACK what is safe; DISCONNECT, keeping the
-session. What cannot be put on disk stays unacknowledged, and comes again after the next start.
+How a stop goes is said in `stopping`, how a reload goes in `reloading`.
 """
 
 import asyncio
-import contextlib
 import os
 import platform
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import confluent_kafka
 from msgspec import structs
 
 from bridge import __version__
+from bridge.config.loading import LoadedConfig
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ExitCode, UsageError
 from bridge.mqtt.events import Connected, Event, Received
 from bridge.observe import health
-from bridge.observe.counters import Outcome
 from bridge.observe.log import EventLog, raised_at
 from bridge.observe.metrics import BuildInfo, LinkFacts, Metrics
 from bridge.observe.outage_budget import BudgetLow
@@ -31,20 +29,17 @@ from bridge.runtime import clock
 from bridge.runtime.certificates import CertificateWatch, certificate_files
 from bridge.runtime.clock import LoopClock
 from bridge.runtime.fault_points import reach
+from bridge.runtime.file_watch import FileWatch
 from bridge.runtime.http_endpoints import OpsEndpoints
 from bridge.runtime.memory import MemoryKeeper, calm_collector
 from bridge.runtime.native_stderr import NativeStderr
+from bridge.runtime.ops_guard import Guard
 from bridge.runtime.parts import Parts
+from bridge.runtime.reloading import FILE, SIGNAL, Reloader
 from bridge.runtime.spool_start import open_spool
+from bridge.runtime.stopping import Stopping
 from bridge.runtime.systemd import Supervisor
-from bridge.runtime.traffic import POLL_MAX_S
 
-FLUSH_RESERVE_S: Final = 5.0
-"""The part of the drain budget kept for PUBACKs, DISCONNECT and letting go."""
-SPOOL_TIMEOUT_S: Final = 3.0
-"""How long the last transaction may take: within the reserve, before the last PUBACKs."""
-ASIDE_TIMEOUT_S: Final = 0.5
-CLOSE_TIMEOUT_S: Final = 1.0
 TICK_S: Final = 1.0
 
 
@@ -58,6 +53,7 @@ class Daemon:
         config_path: str,
         environment: Mapping[str, str],
         log: EventLog,
+        load: Callable[[], LoadedConfig],
     ) -> None:
         self._config = config
         self._config_path = config_path
@@ -70,7 +66,7 @@ class Daemon:
         self._failure: BaseException | None = None
         self._kafka_away_since: float | None = None
         self._was_ready: bool | None = None
-        parts = Parts(
+        self._parts = parts = Parts(
             config,
             environment=environment,
             log=log,
@@ -105,6 +101,17 @@ class Daemon:
         self._memory = MemoryKeeper(now=clock.monotonic_s())
         self._supervisor = Supervisor(environment)
         self._certificates = CertificateWatch(certificate_files(config), log)
+        self._reloader = Reloader(
+            parts,
+            config,
+            load=load,
+            environment=environment,
+            config_path=Path(config_path),
+            log=log,
+            counters=self._counters,
+            on_taken=lambda taken: self._certificates.follow(certificate_files(taken)),
+        )
+        self._files = FileWatch(self._reloader.files, lambda _: self._reloader.ask(FILE))
 
     # ------------------------------------------------------------------ life
 
@@ -117,17 +124,14 @@ class Daemon:
         self._loop.set_exception_handler(self._on_exception)
         for each in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(each, self._on_stop_signal, each)
-        ops = OpsEndpoints(
-            listen=self._config.ops.listen,
-            readiness=lambda: health.ready(self._vitals.health()),
-            liveness=lambda: health.live(self._vitals.health()),
-            metrics=self._metrics().render,
-            status=lambda: status(self._vitals.status()),
-            devices=self._fleet.view.devices,
+        ops = self._make_ops()
+        stopping = Stopping(
+            self._parts,
             log=self._log,
+            supervisor=self._supervisor,
+            drain_timeout_s=self._config.shutdown.drain_timeout_s,
         )
         self._tell_started()
-        self._onlookers.look()
         self._supervisor.starting()
         await self._recovery.prepare()
         await self._open_spool()
@@ -139,11 +143,12 @@ class Daemon:
         self._log.emit("ops_listening", address=ops.address)
         # Whatever is away: systemd shall not end, for being slow, what waits or spools.
         self._supervisor.ready(self._vitals.summary())
-        self._loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
-        # These two use what a stop closes one by one, so they end before it.
+        self._loop.add_signal_handler(signal.SIGHUP, self._reloader.ask, SIGNAL)
+        # These use what a stop closes one by one, so they end before it.
         early = [
             self._loop.create_task(self._tick(), name="tick"),
             self._loop.create_task(self._recovery.release(), name="release"),
+            self._loop.create_task(self._reload(), name="reload"),
         ]
         tasks = [
             *early,
@@ -153,6 +158,7 @@ class Daemon:
             self._loop.create_task(self._supervisor.feed(self._vitals.is_live), name="watchdog"),
             self._loop.create_task(self._certificates.run(), name="certificates"),
             self._loop.create_task(self._onlookers.run(), name="onlookers"),
+            self._loop.create_task(self._files.run(), name="files"),
         ]
         if self._registry_source is not None:
             following = self._registry_source.follow()
@@ -161,10 +167,11 @@ class Daemon:
             task.add_done_callback(self._on_task_done)
         calm_collector()
         await self._stop.wait()
-        await self._drain()
+        await stopping.drain(is_failed=self._failure is not None, is_cut_short=self._cut_short)
         await _cancelled(early)
-        await self._close()
+        await stopping.close()
         await _cancelled(tasks)
+        self._reloader.close()
         is_settled = self._failure is None and not self._outbox.unsettled.records
         await self._fleet.state.close(is_settled=is_settled)
         if self._registry_source is not None:
@@ -172,11 +179,24 @@ class Daemon:
         self._watch.close()
         self._tail.close()
         await ops.stop()
-        exit_code = self._tell_stopped()
+        uptime_s = clock.monotonic_s() - self._started_s
+        exit_code = stopping.tell_stopped(is_failed=self._failure is not None, uptime_s=uptime_s)
         if self._disk is not None:
             await self._disk.close()
         self._supervisor.close()
         return exit_code
+
+    def _make_ops(self) -> OpsEndpoints:
+        return OpsEndpoints(
+            listen=self._config.ops.listen,
+            readiness=lambda: health.ready(self._vitals.health()),
+            liveness=lambda: health.live(self._vitals.health()),
+            metrics=self._metrics().render,
+            status=lambda: status(self._vitals.status(reload=self._reloader.facts)),
+            devices=self._fleet.view.devices,
+            log=self._log,
+            guard=Guard(self._config.ops, self._environment, self._log),
+        )
 
     async def _open_spool(self) -> None:
         if self._disk is None:
@@ -196,82 +216,6 @@ class Daemon:
             if kafka_topic not in self._watch.kafka_topics:
                 self._log.emit("spool_topic_not_configured", kafka_topic=kafka_topic, rows=rows)
 
-    async def _drain(self) -> None:
-        started_s = clock.monotonic_s()
-        drain_timeout_s = self._config.shutdown.drain_timeout_s
-        self._log.emit(
-            "bridge_stopping",
-            cause="failure" if self._failure is not None else "signal",
-            in_flight=len(self._outbox),
-            drain_timeout_s=drain_timeout_s,
-        )
-        self._link.stop_connecting()
-        self._vitals.is_stopping = True
-        self._supervisor.stopping(budget_s=drain_timeout_s, status=self._vitals.summary())
-        self._traffic.stop_reading()
-        self._session.say_offline(now=started_s)
-        self._link.flush()
-        is_drained = self._failure is None and await self._traffic.drain(
-            timeout_s=drain_timeout_s - FLUSH_RESERVE_S, is_cut_short=self._cut_short
-        )
-        took_s = round(clock.monotonic_s() - started_s, 3)
-        if is_drained:
-            self._log.emit("drain_finished", took_s=took_s)
-        elif self._failure is None:
-            unsettled = self._outbox.unsettled.records
-            self._log.emit("drain_timed_out", unsettled=unsettled, took_s=took_s)
-        if self._failure is None:
-            await self._finish_spool()
-        else:
-            self._spooling.halt()
-        if self._failure is None:
-            await self._finish_aside()
-
-    async def _close(self) -> None:
-        await self._gaps.close(self._session.last_heard)
-        self._session.disconnect(now=clock.monotonic_s())
-        await self._link.close(timeout_s=CLOSE_TIMEOUT_S)
-        self._traffic.close()
-        await self._recovery.stop(timeout_s=CLOSE_TIMEOUT_S)
-        self._producer.close()
-
-    async def _finish_aside(self) -> None:
-        """Wait a little for reports of gaps and alerts: what is owed at the end is sent again."""
-        ends_s = clock.monotonic_s() + ASIDE_TIMEOUT_S
-        alerts = self._attendance.alerts
-        while (self._gaps.owed or len(alerts)) and self._watch.answers:
-            now = clock.monotonic_s()
-            if now >= ends_s:
-                return
-            alerts.serve(now)
-            self._gaps.tick(self._session.last_heard)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_MAX_S):
-                    await self._cut_short.wait()
-                    return
-            self._traffic.serve_guarded()
-
-    async def _finish_spool(self) -> None:
-        """Put on disk what Kafka has not confirmed; what cannot be stays with the MQTT broker."""
-        started_s = clock.monotonic_s()
-        before = self._counters.spool_rows_written
-        is_done = await self._spooling.finish(timeout_s=SPOOL_TIMEOUT_S)
-        machine = self._spooling.machine
-        if not is_done and self._spooling.is_on:
-            self._log.emit(
-                "spool_stop_failed",
-                error=machine.error or machine.state or "the disk took too long",
-                unsettled=self._outbox.unsettled.records,
-            )
-        if machine.spooled:
-            self._log.emit(
-                "spool_stopped_with",
-                rows=machine.spooled,
-                bytes=machine.live_bytes,
-                written=self._counters.spool_rows_written - before,
-                took_s=round(clock.monotonic_s() - started_s, 3),
-            )
-
     # ------------------------------------------------------------------ what happens
 
     def on_received(self, received: Received) -> None:
@@ -287,7 +231,7 @@ class Daemon:
             receive_maximum=self._config.mqtt.receive_maximum,
             session_expiry_s=self._config.mqtt.session_expiry_s,
         )
-        self._gaps.note(event, self._session.granted)
+        self._gaps.note(event, self._session.subscriptions.granted)
         self._tell_readiness()
 
     def on_connect_failed(self, reason: str, *, retry_in_s: float) -> None:
@@ -347,14 +291,6 @@ class Daemon:
             self._cut_short.set()
         self._stop.set()
 
-    def _on_reload_signal(self) -> None:
-        """Answer SIGHUP: the place where a reload will be; what runs goes on as it is."""
-        if self._stop.is_set():
-            return
-        self._supervisor.reloading()
-        self._log.emit("reload_ignored", config_path=self._config_path)
-        self._supervisor.ready(self._vitals.summary())
-
     def _on_exception(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Tell what a library let escape; our own callbacks report to `on_bug` themselves."""
         self._log.emit(
@@ -367,6 +303,12 @@ class Daemon:
     def _on_task_done(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:
             self.on_bug(task.exception() or RuntimeError(task.get_name()))
+
+    async def _reload(self) -> None:
+        await self._reloader.run(
+            on_begin=self._supervisor.reloading,
+            on_end=lambda: self._supervisor.ready(self._vitals.summary()),
+        )
 
     async def _tick(self) -> None:
         while True:
@@ -424,44 +366,6 @@ class Daemon:
         states = [body["checks"][part]["state"] for part in parts]
         self._log.emit("bridge_not_ready", parts=parts, states=states)
 
-    def _tell_stopped(self) -> ExitCode:
-        in_flight = self._traffic.count_in_flight()
-        residue = self._vitals.residue()
-        spooled = self._spooling.spooled
-        settled = self._counters.settled
-        exit_code = ExitCode.OK
-        if residue:
-            self._log.emit(
-                "conservation_broken",
-                residue=residue,
-                received=self._counters.received,
-                produced=settled[Outcome.PRODUCED],
-                dead_lettered=settled[Outcome.DEAD_LETTERED],
-                duplicates=settled[Outcome.DUPLICATE],
-                dropped=settled[Outcome.DROPPED],
-                spooled=spooled,
-                spooled_at_start=self._counters.spooled_at_start,
-                in_flight=in_flight,
-            )
-        if residue or self._failure is not None:
-            exit_code = ExitCode.BUG
-        self._log.emit(
-            "bridge_stopped",
-            received=self._counters.received,
-            received_qos0=self._counters.received_qos0,
-            produced=settled[Outcome.PRODUCED],
-            dead_lettered=settled[Outcome.DEAD_LETTERED],
-            duplicates=settled[Outcome.DUPLICATE],
-            dropped=settled[Outcome.DROPPED],
-            spooled=spooled,
-            spooled_at_start=self._counters.spooled_at_start,
-            unsettled=in_flight,
-            residue=residue,
-            uptime_s=round(clock.monotonic_s() - self._started_s, 1),
-            exit_code=int(exit_code),
-        )
-        return exit_code
-
     def _metrics(self) -> Metrics:
         return Metrics(
             counters=self._counters,
@@ -486,12 +390,17 @@ async def _cancelled(tasks: Sequence["asyncio.Task[None]"]) -> None:
 
 
 async def serve(
-    config: BridgeConfig, *, config_path: str, environment: Mapping[str, str], log: EventLog
+    config: BridgeConfig,
+    *,
+    config_path: str,
+    environment: Mapping[str, str],
+    log: EventLog,
+    load: Callable[[], LoadedConfig],
 ) -> ExitCode:
-    """Run one daemon on the running loop."""
+    """Run one daemon on the running loop; `load` reads its configuration anew."""
     if sys.flags.optimize:
         raise UsageError("python -O removes the bridge's own checks: run it without")
-    daemon = Daemon(config, config_path=config_path, environment=environment, log=log)
+    daemon = Daemon(config, config_path=config_path, environment=environment, log=log, load=load)
     native_stderr = NativeStderr(log)
     try:
         return await daemon.run()

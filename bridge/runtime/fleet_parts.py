@@ -81,6 +81,10 @@ class FleetParts:
             log=log,
         )
 
+    def limit(self, config: BridgeConfig) -> None:
+        """Count from now on where limits were turned on; what is counted goes on."""
+        self.limits = self.limits or _make_limits(config)
+
     def registry_changed(self, gone: Sequence[str]) -> None:
         """Ask the registry anew, now that it changed."""
         self.attendance.registry_changed(gone)

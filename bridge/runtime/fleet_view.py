@@ -19,6 +19,9 @@ _STANDINGS: Final = {
     Standing.SILENT: silence_state.SILENT,
     Standing.OFFLINE: silence_state.OFFLINE,
 }
+SILENT_FOUND: Final = 1_000
+"""So many of each standing are looked through for those heard last."""
+_GONE: Final = (Standing.GROUPED, Standing.SILENT, Standing.OFFLINE)
 
 
 class FleetView:
@@ -50,6 +53,8 @@ class FleetView:
 
     def top(self, sort: Sort, count: int) -> Sequence[DeviceFacts]:
         """Give the devices that stand out most, with what is known of each besides."""
+        if sort is Sort.SILENCE:
+            return self._silent(count)
         talkers, now = self._attendance.talkers, self._clock.monotonic_s()
         known = {
             kind: {each.device: each.amount for each in talkers.top(kind, KEPT, now)}
@@ -67,16 +72,38 @@ class FleetView:
 
     def tops(self) -> Mapping[Sort, Sequence[DeviceFacts]]:
         """Give the few that stand out in each respect, for `/status`."""
-        return {sort: self.top(sort, TOP_OF_STATUS) for sort in Sort}
+        return {sort: self.top(sort, TOP_OF_STATUS) for sort in _KINDS}
+
+    def _silent(self, count: int) -> Sequence[DeviceFacts]:
+        silence, now = self._attendance.silence, self._clock.monotonic_s()
+        if silence is None:
+            return []
+        found = [
+            DeviceFacts(
+                device_id=device.decode("utf-8", "replace"),
+                messages_per_s=0.0,
+                errors_per_s=0.0,
+                clock_offset_s=self._attendance.drifts.offset_s(device),
+                standing=standing,
+                silent_s=heard_ago_s,
+            )
+            for standing in _GONE
+            for device, heard_ago_s in silence.standing(_STANDINGS[standing], SILENT_FOUND, now)
+        ]
+        return sorted(found, key=_silent_s)[:count]
 
     def devices(self, sort: Sort, count: int) -> dict[str, Any]:
         """Answer `/status/devices`."""
         now = self._clock.monotonic_s()
-        (above_max,) = {
-            each.amount_above_max for each in self._attendance.talkers.top(_KINDS[sort], 1, now)
-        } or {0.0}
+        kind = _KINDS.get(sort)
+        first = () if kind is None else self._attendance.talkers.top(kind, 1, now)
+        above_max = next((each.amount_above_max for each in first), 0.0)
         return {
             "sort": str(sort),
             "is_above_by_at_most": round(above_max, 6),
             "devices": [each.as_tree() for each in self.top(sort, count)],
         }
+
+
+def _silent_s(device: DeviceFacts) -> float:
+    return device.silent_s or 0.0

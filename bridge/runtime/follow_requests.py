@@ -97,7 +97,11 @@ class FollowRequests:
         self._log = log
 
     async def run(self) -> None:
-        """Look until cancelled; then nobody is followed any more."""
+        """Look until cancelled; then nobody is followed any more.
+
+        What was asked for before the start is heeded at once, before any message can come.
+        """
+        self.heed(self._take())
         try:
             while True:
                 await asyncio.sleep(_EVERY_S)
@@ -105,10 +109,6 @@ class FollowRequests:
                 self.heed(await asyncio.to_thread(self._take))
         finally:
             self._following.end("stopped")
-
-    def look(self) -> None:
-        """Look now, before any message came."""
-        self.heed(self._take())
 
     def heed(self, found: Request | FollowRequestError | None) -> None:
         """Do what was asked for."""

@@ -51,7 +51,7 @@ class Following:
     def __init__(
         self,
         witnesses: Witnesses,
-        routes: Sequence[Route],
+        routes: Callable[[], Sequence[Route]],
         *,
         log: EventLog,
         monotonic_s: Callable[[], float],
@@ -61,7 +61,7 @@ class Following:
         self._log = log
         self._monotonic_s = monotonic_s
         self._followed: Followed | None = None
-        self._addresses = AddressBook(routes)
+        self._addresses = AddressBook(())
 
     @property
     def device_id(self) -> str | None:
@@ -73,7 +73,7 @@ class Following:
         self.end("replaced")
         now_s = self._monotonic_s()
         self._followed = Followed(device_id, cut(device_id, KEY_BYTES_MAX), now_s + for_s)
-        self._addresses = AddressBook(self._routes)
+        self._addresses = AddressBook(self._routes())
         self._witnesses.add(self)
         self._log.emit_always("follow_began", device_id=device_id, for_s=round(for_s, 3))
 

@@ -5,9 +5,9 @@ request line that comes byte by byte, the body nobody asked for, the answer nobo
 idle connection is ever kept, and no second timer is needed. When all places are taken the oldest
 connection goes: honest clients are done in milliseconds, so a flood cannot lock a probe out.
 
-`/status` and `/status/devices` tell more than a probe needs, so they are answered on loopback only,
-and only to who asked for this very host by name: a web page whose name was rebound to 127.0.0.1
-sends its own.
+`/status`, `/status/devices` and the page at `/` tell more than a probe needs, so a `Guard` judges
+who may read them. No answer allows another origin to read it (there is no CORS), and the page may
+load nothing and speak to nobody but this port.
 """
 
 import asyncio
@@ -16,17 +16,18 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeAlias, cast
 
 import msgspec
 from aiohttp import web
 
-from bridge.config.addresses import host_and_port, is_loopback
+from bridge.config.addresses import host_and_port
 from bridge.errors import ConfigError
 from bridge.observe.fleet_facts import Sort
 from bridge.observe.log import EventLog, raised_at
 from bridge.observe.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
+from bridge.observe.page import Page, load_page
+from bridge.runtime.ops_guard import Guard
 
 CONNECTIONS_MAX = 64
 CONNECTION_MAX_S = 10.0
@@ -39,17 +40,15 @@ DEVICES_SHOWN = 20
 DEVICES_SHOWN_MAX = 256
 _IS_COUNT = re.compile(r"[0-9]{1,4}").fullmatch
 
-_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+))(?::[0-9]{1,5})?")
-"""A Host field; the port is not looked at, because a tunnel has another one at its near end."""
-_OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _PATHS = ("/health/live", "/health/ready", "/metrics")
-_JSON_CONTENT_TYPE = "application/json"
 _METHODS = ("GET", "HEAD")
 _STOP_S = 1.0
 _HEADERS = {
     "Server": "mqtt-kafka-bridge",  # Without it aiohttp tells its version and Python's.
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
 }
 _REMEDIES = {
     errno.EADDRINUSE: "stop the program that has the port, or choose another; 0 takes a free one",
@@ -71,6 +70,7 @@ class OpsEndpoints:
         liveness: Probe,
         metrics: Callable[[], bytes],
         log: EventLog,
+        guard: Guard,
         status: Callable[[], dict[str, Any]] | None = None,
         devices: Callable[[Sort, int], dict[str, Any]] | None = None,
         connections_max: int = CONNECTIONS_MAX,
@@ -82,6 +82,8 @@ class OpsEndpoints:
         self._metrics = metrics
         self._status = status
         self._devices = devices
+        self._page: Page | None = None if status is None else load_page()
+        self._guard = guard
         self._log = log
         self._connections_max = connections_max
         self._connection_max_s = connection_max_s
@@ -162,10 +164,12 @@ class OpsEndpoints:
     ) -> web.Response:
         paths = (
             *_PATHS,
-            *(("/status",) if self._status is not None else ()),
+            *(("/status", "/") if self._status is not None else ()),
             *(("/status/devices",) if self._devices is not None else ()),
         )
-        if request.path in paths and request.method not in _METHODS:
+        if request.path not in paths:
+            return _text(404, f"not found; there are {', '.join(paths[:-1])} and {paths[-1]}")
+        if request.method not in _METHODS:
             response = _text(405, "only GET and HEAD are allowed here")
             response.headers["Allow"] = ", ".join(_METHODS)
             return response
@@ -176,34 +180,30 @@ class OpsEndpoints:
                 return _health(*self._readiness())
             case "/metrics":
                 return _response(200, self._metrics(), METRICS_CONTENT_TYPE)
-            case "/status" if self._status is not None:
-                return self._respond_with_status(request, self._status)
-            case "/status/devices" if self._devices is not None:
-                return self._respond_with_devices(request, self._devices)
-        return _text(404, f"not found; there are {', '.join(paths[:-1])} and {paths[-1]}")
+        refused = self._refuse(request)
+        if refused is not None:
+            return refused
+        if request.path == "/":
+            assert self._page is not None, "without a status there is no such path"
+            response = _response(200, self._page.body, "text/html; charset=utf-8")
+            response.headers["Content-Security-Policy"] = self._page.policy
+            return response
+        if request.path == "/status":
+            assert self._status is not None, "the same"
+            return _json(200, self._status())
+        assert self._devices is not None, "the same"
+        return _respond_with_devices(request, self._devices)
 
-    def _respond_with_devices(
-        self, request: web.BaseRequest, devices: Callable[[Sort, int], dict[str, Any]]
-    ) -> web.Response:
-        asked, sorts = request.query.get("sort", Sort.RATE), [str(each) for each in Sort]
-        count = request.query.get("count", str(DEVICES_SHOWN))
-        if asked not in sorts:
-            return _text(400, f"sort is one of {', '.join(sorts)}")
-        if not _IS_COUNT(count) or not 1 <= int(count) <= DEVICES_SHOWN_MAX:
-            return _text(400, f"count is a whole number from 1 to {DEVICES_SHOWN_MAX}")
-        return self._respond_with_status(request, partial(devices, Sort(asked), int(count)))
-
-    def _respond_with_status(
-        self, request: web.BaseRequest, status: Callable[[], dict[str, Any]]
-    ) -> web.Response:
+    def _refuse(self, request: web.BaseRequest) -> web.Response | None:
         assert self._listener is not None, "ops endpoints are not started"
         hosts = [each.getsockname()[0] for each in self._listener.sockets]
-        if not all(is_loopback(host) for host in hosts):
-            return _text(403, "status is told on loopback only; ops.listen is another address")
-        names = _OWN_NAMES | set(hosts) | {host_and_port(self._listen, port_min=0)[0].lower()}
-        if _host_asked_for(request) not in names:
-            return _text(421, "this is not the host that was asked for; use localhost")
-        return _response(200, msgspec.json.encode(status()), _JSON_CONTENT_TYPE)
+        refusal = self._guard.refusal(request, hosts)
+        if refusal is None:
+            return None
+        response = _text(refusal.status, refusal.text)
+        for challenge in refusal.challenges:
+            response.headers.add("WWW-Authenticate", challenge)
+        return response
 
     def _explain(self, error: OSError) -> str:
         number = error.errno or 0
@@ -279,15 +279,24 @@ class _Connection(web.RequestHandler):
             self._aborted_transport.abort()
 
 
-def _host_asked_for(request: web.BaseRequest) -> str | None:
-    """Return the one name in Host, without brackets and port."""
-    given = request.headers.getall("Host", [])
-    found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
-    return None if found is None else (found[1] or found[2]).lower()
+def _respond_with_devices(
+    request: web.BaseRequest, devices: Callable[[Sort, int], dict[str, Any]]
+) -> web.Response:
+    asked, sorts = request.query.get("sort", Sort.RATE), [str(each) for each in Sort]
+    count = request.query.get("count", str(DEVICES_SHOWN))
+    if asked not in sorts:
+        return _text(400, f"sort is one of {', '.join(sorts)}")
+    if not _IS_COUNT(count) or not 1 <= int(count) <= DEVICES_SHOWN_MAX:
+        return _text(400, f"count is a whole number from 1 to {DEVICES_SHOWN_MAX}")
+    return _json(200, devices(Sort(asked), int(count)))
 
 
 def _health(is_ok: bool, body: dict[str, Any]) -> web.Response:  # noqa: FBT001 - as probes return
-    return _response(200 if is_ok else 503, msgspec.json.encode(body), _JSON_CONTENT_TYPE)
+    return _json(200 if is_ok else 503, body)
+
+
+def _json(status: int, tree: dict[str, Any]) -> web.Response:
+    return _response(status, msgspec.json.encode(tree), "application/json")
 
 
 def _text(status: int, text: str) -> web.Response:

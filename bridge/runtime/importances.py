@@ -19,13 +19,18 @@ class Importances:
         self, routes: Iterable[Route], dead_letter_topic: str, registry: Registry | None
     ) -> None:
         self._registry = registry
+        self._dead_letter_topic = dead_letter_topic
+        self.learn(routes)
+
+    def learn(self, routes: Iterable[Route]) -> None:
+        """Go by these routes from now on."""
         self._of_topic: dict[str, Importance] = {}
         for route in routes:
             importance = Importance[route.priority.upper()]
             known = self._of_topic.get(route.kafka_topic, Importance.LOW)
             self._of_topic[route.kafka_topic] = max(importance, known)
         self._of_routes = frozenset(self._of_topic.values())
-        self._of_topic.setdefault(dead_letter_topic, Importance.MEDIUM)
+        self._of_topic.setdefault(self._dead_letter_topic, Importance.MEDIUM)
 
     def of_topic(self, kafka_topic: str) -> Importance:
         """Tell it of a topic; one that no route writes any more is of medium importance."""

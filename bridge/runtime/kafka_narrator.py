@@ -6,15 +6,17 @@ from bridge.kafka.delivery import remedy_for
 from bridge.kafka.lane import Settlement
 from bridge.kafka.record import Record
 from bridge.observe.counters import Counters
+from bridge.observe.examples import Examples
 from bridge.observe.log import EventLog
 
 
 class KafkaNarrator:
     """Turn what a batch of reports came to into events, one a topic and fact."""
 
-    def __init__(self, counters: Counters, log: EventLog) -> None:
+    def __init__(self, counters: Counters, log: EventLog, examples: Examples | None = None) -> None:
         self._counters = counters
         self._log = log
+        self._examples = examples
         self._held_since: dict[str, float] = {}
 
     def tell(self, settlement: Settlement, now: float) -> None:
@@ -52,6 +54,8 @@ class KafkaNarrator:
     def tell_refused(self, record: Record, letter: Record, error: str) -> None:
         """Tell that Kafka will never take a record, and which letter takes its place."""
         assert letter.dead_letter is not None, "a refused record became telemetry"
+        if self._examples is not None:
+            self._examples.note(letter)
         self._log.emit(
             "kafka_record_refused",
             kafka_topic=record.kafka_topic,
@@ -66,6 +70,8 @@ class KafkaNarrator:
         for record in records:
             letter = record.dead_letter
             if letter is not None:
+                if self._examples is not None:
+                    self._examples.note(record)
                 self._log.emit(
                     "message_dead_lettered",
                     dlq_id=letter.dlq_id,

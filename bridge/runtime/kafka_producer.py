@@ -1,6 +1,7 @@
 """The door to Kafka: shipments out, delivery reports in, by batch, on the event loop's thread."""
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -62,21 +63,50 @@ class KafkaProducer:
         self._statistics = ""
         """The last that librdkafka said of itself; read only when somebody asks."""
         self._producer = self._build()
+        self._successor: Successor | None = None
+        """Takes over as soon as the producer has delivered what it has."""
 
     def _build(self) -> Producer:
-        try:
-            return Producer(
-                {
-                    "statistics.interval.ms": STATISTICS_EVERY_MS,
-                    **self._properties,
-                    "error_cb": self._report_error,
-                    "stats_cb": self._keep_statistics,
-                },
-                logger=_LOGGER,
-            )
-        except KafkaException as error:
-            reason = error.args[0].str()
-            raise ConfigError([f"kafka: librdkafka refuses the configuration: {reason}"]) from error
+        return _make_producer(self._properties, self._report_error, self._keep_statistics)
+
+    # ------------------------------------------------------------------ a successor
+
+    def prepare(self, properties: Properties) -> "Successor":
+        """Build another producer and let it ask the cluster something; blocking, for a thread.
+
+        Raises:
+            ConfigError: librdkafka does not accept the properties, or cannot read a file.
+        """
+        return Successor(properties, self._report_error, self._keep_statistics)
+
+    def hand_over(self, successor: "Successor") -> None:
+        """Take nothing more for the old producer; `poll` swaps the two when it has delivered all.
+
+        Until then `send` and `send_aside` behave as with a full queue.
+        """
+        self._successor = successor
+        self._swap_if_empty()
+
+    @property
+    def is_handing_over(self) -> bool:
+        """True while a successor waits for the old producer."""
+        return self._successor is not None
+
+    def _swap_if_empty(self) -> None:
+        # Its length counts what is queued, under way, and reported but not yet polled.
+        if self._successor is not None and not len(self._producer):
+            self._retire(self._take_over(self._successor))
+
+    def _take_over(self, successor: "Successor") -> Producer:
+        self._successor = None
+        self._properties = dict(successor.properties)
+        old, self._producer = self._producer, successor.producer
+        return old
+
+    @staticmethod
+    def _retire(old: Producer) -> None:
+        """Let an empty producer go in a thread: closing its connections may take a while."""
+        threading.Thread(target=old.flush, args=(0,), name="kafka-retired", daemon=True).start()
 
     def _report_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -92,7 +122,10 @@ class KafkaProducer:
 
     def rebuild(self) -> str:
         """Replace the producer, dropping its queues; return what the old one died of, if known."""
-        old, self._producer = self._producer, self._build()
+        if self._successor is not None:
+            old = self._take_over(self._successor)
+        else:
+            old, self._producer = self._producer, self._build()
         self.generation += 1
         self._reports = []
         died_of, self._fatal_error = self._fatal_error, ""
@@ -106,6 +139,8 @@ class KafkaProducer:
 
         An error that `produce` raises at once is reported by the next `poll` like any other.
         """
+        if self._successor is not None:
+            return shipments
         produce = self._producer.produce
         on_delivery = self._on_delivery if self.note_place is None else self._on_placed_delivery
         reports = self._reports
@@ -156,6 +191,8 @@ class KafkaProducer:
 
         `on_report` is told the error's name, or None, from inside `poll`: it may only take note.
         """
+        if self._successor is not None:
+            return False
         try:
             self._producer.produce(
                 kafka_topic,
@@ -177,6 +214,8 @@ class KafkaProducer:
         except KafkaException as error:
             # A fatal error may be raised here; the records it concerns are reported one by one.
             self._on_error(error.args[0].name(), error.args[0].str())
+        if self._successor is not None:
+            self._swap_if_empty()
         if not self._reports:
             return []
         # Emptied in place: callbacks of this producer are bound to this very list.
@@ -202,6 +241,60 @@ class KafkaProducer:
         """Drop what is still queued: it is unacknowledged, and the MQTT broker has it."""
         self._producer.purge(blocking=False)
         self._producer.poll(0)
+
+
+class Successor:
+    """A producer that has not begun: it answers whether Kafka takes its credentials."""
+
+    def __init__(
+        self,
+        properties: Properties,
+        on_error: Callable[[KafkaError], None],
+        on_statistics: Callable[[str], None],
+    ) -> None:
+        self.properties = properties
+        self._on_error = on_error
+        self._is_tried = False
+        self._last_error = ""
+        self.producer = _make_producer(properties, self._report_error, on_statistics)
+
+    def _report_error(self, error: KafkaError) -> None:
+        """Keep what is reported while it is tried; from then on it is the producer's."""
+        if self._is_tried:
+            self._on_error(error)
+        else:
+            self._last_error = error.str()
+
+    def try_it(self, *, timeout_s: float) -> str | None:
+        """Ask the cluster for its brokers; return why it did not answer. Blocking, for a thread."""
+        failure = None
+        try:
+            self.producer.list_topics(timeout=timeout_s)
+        except KafkaException as error:
+            self.producer.poll(0)  # The reason, if librdkafka gave one, waits to be served.
+            failure = self._last_error or str(error.args[0].str())
+        self._is_tried = True
+        return failure
+
+
+def _make_producer(
+    properties: Properties,
+    on_error: Callable[[KafkaError], None],
+    on_statistics: Callable[[str], None],
+) -> Producer:
+    try:
+        return Producer(
+            {
+                "statistics.interval.ms": STATISTICS_EVERY_MS,
+                **properties,
+                "error_cb": on_error,
+                "stats_cb": on_statistics,
+            },
+            logger=_LOGGER,
+        )
+    except KafkaException as error:
+        reason = error.args[0].str()
+        raise ConfigError([f"kafka: librdkafka refuses the configuration: {reason}"]) from error
 
 
 def kafka_properties(config: BridgeConfig, environment: Mapping[str, str]) -> Properties:

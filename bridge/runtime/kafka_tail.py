@@ -136,9 +136,14 @@ class KafkaTail:
     """
 
     def __init__(self, properties: Mapping[str, Value], topics: Mapping[str, Kind]) -> None:
-        self._properties = reader_properties(properties, "mqtt-kafka-bridge-tail")
-        self._properties["fetch.wait.max.ms"] = 50
+        self.renew(properties)
         self._topics = dict(topics)
+
+    def renew(self, properties: Mapping[str, Value]) -> None:
+        """Connect with these from the next reading on."""
+        renewed = reader_properties(properties, "mqtt-kafka-bridge-tail")
+        renewed["fetch.wait.max.ms"] = 50
+        self._properties = renewed
 
     def add(self, kafka_topics: Iterable[str]) -> None:
         """Read these topics too: records of an earlier configuration lie in the spool."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -66,6 +66,11 @@ class KafkaWatch:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_EVERY_S if is_well else ASK_AGAIN_S):
                     await self._is_doubted.wait()
+
+    def follow(self, kafka_topics: Iterable[str]) -> None:
+        """Ask for these topics from now on."""
+        self.kafka_topics = tuple(dict.fromkeys(kafka_topics))
+        self._is_doubted.set()
 
     def note_partitions(self, partitions: Mapping[str, int]) -> None:
         """Learn from somebody else how many partitions topics have."""

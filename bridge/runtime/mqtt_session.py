@@ -13,8 +13,7 @@ _RUN_BYTES = 8
 def make_session(config: BridgeConfig, memory: SessionMemory) -> Session:
     """Make the session of this process; whether one should be there already, the memory knows."""
     mqtt = config.mqtt
-    share = f"$share/{mqtt.share_group}/" if mqtt.share_group else ""
-    topic_filters = tuple(share + each.filter for each in config.route)
+    topic_filters = topic_filters_of(config)
     canary = None
     if mqtt.canary_device_id:
         memory.now.canary_key = memory.now.canary_key or os.urandom(KEY_BYTES).hex()
@@ -36,4 +35,11 @@ def make_session(config: BridgeConfig, memory: SessionMemory) -> Session:
         ),
         canary=canary,
         is_session_expected=memory.now.last_connected_at is not None,
+        left_filters=memory.now.topic_filters,
     )
+
+
+def topic_filters_of(config: BridgeConfig) -> tuple[str, ...]:
+    """List what is to be subscribed to."""
+    share = f"$share/{config.mqtt.share_group}/" if config.mqtt.share_group else ""
+    return tuple(share + each.filter for each in config.route)

@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
+from msgspec import structs
+
 from bridge.config.sections import MqttSection
 from bridge.errors import ConfigError
 from bridge.mqtt.backoff import STABLE_S, Backoff
@@ -231,6 +233,7 @@ class MqttLink:
         self._violations = 0
         self._cut_short = 0
         self.is_stopping = False
+        self._is_renewing = False
 
     async def run(self) -> None:
         """Connect, wait for the end of the connection, wait a little, for ever."""
@@ -275,7 +278,7 @@ class MqttLink:
         assert protocol is not None
         event = await protocol.ended
         self.session.closed()
-        if protocol.established_at is not None:
+        if protocol.established_at is not None and not self._is_renewing:
             lived_s = clock.monotonic_s() - protocol.established_at
             self._backoff.lived(lived_s)
             is_young = lived_s < STABLE_S
@@ -283,6 +286,10 @@ class MqttLink:
         if self.session.has_acknowledged:
             self._violations = 0  # Running means that nothing good lay between.
         if self.is_stopping:
+            return 0.0
+        if self._is_renewing:
+            self._is_renewing = False
+            self.observer.on_connection_ended(retry_in_s=0.0)
             return 0.0
         is_patience_due = isinstance(event, VersionRefused) or (
             isinstance(event, (Refused, Disconnected)) and event.is_patience_due
@@ -300,6 +307,22 @@ class MqttLink:
         )
         self.observer.on_connection_ended(retry_in_s=delay_s)
         return delay_s
+
+    def renew(self, section: MqttSection) -> bool:
+        """Connect anew with what the section and its files say now; the session is kept.
+
+        What is not acknowledged comes again and joins what is under way. False where there is no
+        connection that has to end for it: the next is made with it anyway.
+        """
+        self._section = section
+        self.session.settings = structs.replace(self.session.settings, username=section.username)
+        protocol = self.protocol
+        if protocol is None or protocol.ended.done():
+            return False
+        self._is_renewing = True
+        self.session.disconnect(now=clock.monotonic_s())
+        protocol.close()
+        return True
 
     def flush(self) -> None:
         """Write what the session has put into its buffer."""

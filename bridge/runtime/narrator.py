@@ -17,6 +17,7 @@ from bridge.mqtt.events import (
     SubscribedAll,
     SubscriptionRefused,
     TimedOut,
+    Unsubscribed,
     VersionRefused,
     Violated,
 )
@@ -127,6 +128,11 @@ class Narrator:
             retry_in_s=delay_s,
         )
 
+    def note_renewal(self) -> None:
+        """Note that we end the connection ourselves, to make it with new credentials."""
+        self._reason = ConnectionReason.RENEWED
+        self._tell_end = lambda _: self._log.emit("mqtt_connection_renewed")
+
     # ------------------------------------------------------------------ one event each
 
     def _tell_connected(
@@ -166,7 +172,12 @@ class Narrator:
     def _tell_errand(
         self,
         event: (
-            CanariesTaken | CanaryReturned | CanaryMissed | CanaryRefused | BrokerDropsUnreadable
+            CanariesTaken
+            | CanaryReturned
+            | CanaryMissed
+            | CanaryRefused
+            | BrokerDropsUnreadable
+            | Unsubscribed
         ),
     ) -> None:
         counters = self._counters
@@ -189,6 +200,14 @@ class Narrator:
                     reason=event.reason,
                     remedy="allow the bridge to publish to the canary's topic, and to no other",
                 )
+            case Unsubscribed():
+                self._log.emit(
+                    "mqtt_unsubscribed",
+                    filters=list(event.topic_filters),
+                    refused=list(event.refused),
+                )
+                for topic_filter in event.topic_filters:
+                    self._unreadable.pop(topic_filter, None)
             case BrokerDropsUnreadable():
                 self._log.emit("broker_drops_unreadable", reason=event.reason)
             case _:

@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge.config.sections import BridgeConfig
+from bridge.config.sections import BridgeConfig, Route
 from bridge.observe.counters import Counters
 from bridge.observe.log import EventLog, raised_at
 from bridge.runtime.clock import Clock
@@ -48,10 +48,6 @@ class Onlookers:
         is_on = self._witnesses.is_on
         self._producer.note_place = self._witnesses.note_place if is_on else None
 
-    def look(self) -> None:
-        """Heed what was asked for before the start."""
-        self._requests.look()
-
     async def run(self) -> None:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -87,8 +83,13 @@ def make_traces(config: BridgeConfig, counters: Counters) -> "Traces | None":
 
 
 def make_follow_requests(
-    config: BridgeConfig, witnesses: Witnesses, log: EventLog, *, directory: Path, clock: Clock
+    routes: Callable[[], Sequence[Route]],
+    witnesses: Witnesses,
+    log: EventLog,
+    *,
+    directory: Path,
+    clock: Clock,
 ) -> FollowRequests:
-    """Make what follows a device."""
-    following = Following(witnesses, config.route, log=log, monotonic_s=clock.monotonic_s)
+    """Make what follows a device; the routes are asked for anew, since a reload may change them."""
+    following = Following(witnesses, routes, log=log, monotonic_s=clock.monotonic_s)
     return FollowRequests(directory, following, log)

@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bridge.config import secrets
-from bridge.config.sections import BridgeConfig
+from bridge.config.changes import RULE_SECTIONS
+from bridge.config.sections import BridgeConfig, Route
 from bridge.fleet.registry import Registry
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import value_bytes_max
 from bridge.kafka.shipment import Unsettled
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
+from bridge.observe.examples import Examples
 from bridge.observe.log import EventLog
 from bridge.pipeline.allowance import Allowance
-from bridge.pipeline.decode import decoding_of
+from bridge.pipeline.decode import Decoding, decoding_of
 from bridge.pipeline.flow import Flow, Policy, Stages
 from bridge.runtime import clock
 from bridge.runtime.accounts import Books
@@ -24,15 +26,16 @@ from bridge.runtime.fleet_parts import FleetParts
 from bridge.runtime.gap_finder import GapFinder
 from bridge.runtime.gap_records import GapRecords
 from bridge.runtime.importances import Importances
-from bridge.runtime.kafka_producer import KafkaProducer, Properties, kafka_properties
+from bridge.runtime.kafka_producer import KafkaProducer, Successor, kafka_properties
 from bridge.runtime.kafka_watch import KafkaWatch
-from bridge.runtime.mqtt_session import make_session
+from bridge.runtime.mqtt_session import make_session, topic_filters_of
 from bridge.runtime.mqtt_transport import LinkObserver, MqttLink
 from bridge.runtime.narrator import Narrator
 from bridge.runtime.onlookers import Onlookers, make_follow_requests, make_traces
 from bridge.runtime.recovery import Recovery
 from bridge.runtime.registry_source import RegistrySource, make_registry_source
 from bridge.runtime.session_memory import SessionMemory
+from bridge.runtime.shadow_part import make_shadow
 from bridge.runtime.shedder import LoadShedder
 from bridge.runtime.spool_disk import SpoolDisk
 from bridge.runtime.spool_narrator import SpoolNarrator
@@ -69,6 +72,8 @@ class Parts:
         """
         mqtt = config.mqtt
         self._config = config
+        self._left_routes: list[Route] = []
+        """Of earlier configurations of this process: the MQTT broker may have queued for them."""
         self._environment = environment
         self._on_bug = on_bug
         self._clock = LoopClock(asyncio.get_running_loop())
@@ -78,7 +83,7 @@ class Parts:
         self.state = state_directory(mqtt.client_id, environment)
         memory = SessionMemory(self.state, client_id=mqtt.client_id, address=self.address, log=log)
         self.session = make_session(config, memory)
-        properties = kafka_properties(config, environment)
+        self._properties = properties = kafka_properties(config, environment)
         self.producer = KafkaProducer(properties, on_error=on_kafka_error)
         self.watch = KafkaWatch(
             self.producer,
@@ -91,13 +96,9 @@ class Parts:
             self.state, window=window_of(config), client_id=mqtt.client_id, log=log
         )
         self.duplicates = make_duplicates(config)
-        self._importances = Importances(
-            config.route,
-            config.dead_letter.kafka_topic,
-            None if config.registry is None else self.registry,
-        )
+        self.importances = self._make_importances()
         self.fleet = self._make_fleet()
-        self.registry_source = self._make_registry_source(properties, log)
+        self.registry_source = self._make_registry_source(log)
         self.outbox = Outbox(Unsettled(mqtt.unsettled_max, mqtt.unsettled_bytes_max))
         self.disk = self._make_disk()
         self.spooling = self._make_spooling()
@@ -105,6 +106,8 @@ class Parts:
             self.spooling, self.outbox, log, bytes_max=config.spool.bytes_max
         )
         self.shedder = self._make_shedder()
+        self._decoding = decoding_of(config)
+        self.shadow = make_shadow(config, self.registry, self._decoding, log)
         self.flow = self._make_flow()
         self.traffic = self._make_traffic()
         self.recovery = self._make_recovery(on_task)
@@ -125,20 +128,66 @@ class Parts:
             ActiveDevices(now_s=clock.monotonic_s()),
             log,
             type_of=None if self._config.registry is None else self.registry.label_of,
+            examples=Examples() if self._config.ops.examples else None,
         )
+
+    def follow(self, config: BridgeConfig, decoding: Decoding, *, now_s: float) -> None:
+        """Judge the next message by another configuration.
+
+        What comes still through a filter that went is carried by the route that it had.
+        """
+        before, self._config = self._config, config
+        filters = {each.filter for each in config.route}
+        self._left_routes = [
+            each for each in (*before.route, *self._left_routes) if each.filter not in filters
+        ]
+        self.fleet.limit(config)
+        decoding.succeed(self._decoding)
+        self._decoding = decoding
+        if any(getattr(before, each) != getattr(config, each) for each in RULE_SECTIONS):
+            self.shadow = make_shadow(config, self.registry, decoding, self.books.log)
+        successor = self._make_flow()
+        successor.succeed(self.flow)
+        self.flow = self.traffic.flow = successor
+        self.vitals.follow(config, self.shadow)
+        self.importances.learn(self._routes())
+        self.shedder.learn()
+        kafka_topics = [each.kafka_topic for each in self._routes()]
+        self.watch.follow([*kafka_topics, config.dead_letter.kafka_topic])
+        self.tail.add(kafka_topics)
+        if topic_filters_of(config) != self.session.settings.topic_filters:
+            self.session.change_filters(topic_filters_of(config), now=now_s)
+            self.link.flush()
+
+    def renew_kafka(self, config: BridgeConfig, successor: Successor) -> None:
+        """Send what comes to another producer, once this one has delivered what it has."""
+        self._config = config
+        self._properties = successor.properties
+        self.tail.renew(successor.properties)
+        self.traffic.value_bytes_max = value_bytes_max(config.kafka)
+        self.producer.hand_over(successor)
+
+    def renew_mqtt(self, config: BridgeConfig) -> None:
+        """Connect anew to the MQTT broker, with the same session."""
+        self._config = config
+        if self.link.renew(config.mqtt):
+            self.narrator.note_renewal()
+
+    def _routes(self) -> list[Route]:
+        return [*self._config.route, *self._left_routes]
 
     def _mqtt_password(self) -> str | None:
         """Read the password anew for each connection, so that a renewed file is used."""
         secret = self._config.mqtt.password
         return None if secret is None else secrets.read(secret, self._environment)
 
-    def _make_registry_source(self, properties: Properties, log: EventLog) -> RegistrySource | None:
+    def _make_registry_source(self, log: EventLog) -> RegistrySource | None:
         if self._config.registry is None:
             return None
         return make_registry_source(
             self._config.registry,
             self.registry,
-            properties=lambda: properties,
+            properties=lambda: self._properties,
             state=self.state,
             log=log,
             on_change=self._on_registry_changed,
@@ -162,7 +211,7 @@ class Parts:
             after_s=spool.after_s,
             bytes_max=spool.bytes_max,
             group_of=self.watch.group_of,
-            importance_of=self._importances.of_topic,
+            importance_of=self.importances.of_topic,
         )
         return Spooling(
             machine,
@@ -179,7 +228,7 @@ class Parts:
         may_drop = section.action == "drop"
         shedder = LoadShedder(
             Shedding(low_above=section.low_above, medium_above=section.medium_above),
-            importances=self._importances,
+            importances=self.importances,
             may_drop=may_drop,
             session=self.session,
             outbox=self.outbox,
@@ -209,20 +258,21 @@ class Parts:
         )
 
     def _make_flow(self) -> Flow:
-        config, limits = self._config, self.fleet.limits
+        config, limits, routes = self._config, self.fleet.limits, self._routes()
         allowance = None
         if limits is not None:
-            allowance = Allowance.of(config.limits, config.route, limits)
+            allowance = Allowance.of(config.limits, routes, limits)
         return Flow(
-            routes=config.route,
+            routes=routes,
             dead_letter_topic=config.dead_letter.kafka_topic,
             validation=config.validation,
             entropy=os.urandom,
             duplicates=self.duplicates,
             policy=Policy.of(config.validation, self.registry, allowance),
-            stages=Stages(decode=decoding_of(config).decode),
+            stages=Stages(decode=self._decoding.decode),
             roll=self.fleet.attendance.roll,
             traces=self.books.counters.traces,
+            shadow=self.shadow,
         )
 
     def _make_traffic(self) -> Traffic:
@@ -263,10 +313,15 @@ class Parts:
     def _on_rebuilt(self) -> None:
         self.recovery.on_rebuilt()
 
+    def _make_importances(self) -> Importances:
+        config = self._config
+        registry = None if config.registry is None else self.registry
+        return Importances(config.route, config.dead_letter.kafka_topic, registry)
+
     def _make_onlookers(self) -> Onlookers:
         config, books = self._config, self.books
         requests = make_follow_requests(
-            config, books.witnesses, books.log, directory=self.state, clock=self._clock
+            self._routes, books.witnesses, books.log, directory=self.state, clock=self._clock
         )
         traces = make_traces(config, books.counters)
         return Onlookers(books.witnesses, self.producer, requests, traces, books.log)
@@ -283,7 +338,10 @@ class Parts:
             watch=self.watch,
             duplicates=self.duplicates,
             counters=self.books.counters,
+            latency=self.books.latency,
+            examples=self.books.examples,
             active=self.books.active,
             fleet=self.fleet.view,
             shedding=self.shedder.facts,
+            shadow=self.shadow,
         )

@@ -475,7 +475,7 @@ def make_registry_source(  # noqa: PLR0913 - all named but the first two
         kafka_topic = section.kafka_topic
         assert kafka_topic is not None, "the rules see to it that there is one of the two"
         reader = RegistryTopicReader(
-            RegistryTopic(properties(), kafka_topic),
+            RegistryTopic(properties(), kafka_topic, renewed=properties),
             registry,
             kafka_topic=kafka_topic,
             snapshot_path=state / SNAPSHOT_NAME,

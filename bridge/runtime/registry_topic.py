@@ -11,8 +11,8 @@ but there its tombstone does not outlive `delete.retention.ms`, and the older re
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 from confluent_kafka import (
@@ -77,8 +77,11 @@ class RegistryTopic:
         kafka_topic: str,
         *,
         look_again_s: float = LOOK_AGAIN_S,
+        renewed: Callable[[], Mapping[str, Value]] | None = None,
     ) -> None:
-        self._properties: dict[str, Any] = reader_properties(properties, _GROUP_ID)
+        """`renewed` gives the properties of now, once credentials were renewed in between."""
+        self._given = properties
+        self._renewed = renewed or (lambda: properties)
         self._kafka_topic = kafka_topic
         self._look_again_s = look_again_s
         self._consumer: Consumer | None = None
@@ -100,7 +103,7 @@ class RegistryTopic:
 
     def _read_all(self) -> Update:
         # A setting that librdkafka refuses is said by the producer, which has the same.
-        self._consumer = consumer = Consumer(self._properties)
+        self._consumer = consumer = self._connect()
         partitions = self._ask_partitions(consumer)
         self._next_offsets = dict.fromkeys(partitions, 0)
         consumer.assign(
@@ -136,6 +139,8 @@ class RegistryTopic:
         consumer = self._consumer
         assert consumer is not None, "followed before it was read"
         try:
+            if self._renewed() is not self._given:
+                consumer = self._reconnect(consumer)
             if time.monotonic() - self._looked_at > self._look_again_s:
                 self._look_again(consumer)
             # The first record wakes it, the rest of a burst is there by then.
@@ -147,6 +152,22 @@ class RegistryTopic:
         except KafkaException as error:
             raise TopicUnavailableError(_describe(error.args[0])) from error
         return update
+
+    def _connect(self) -> Consumer:
+        self._given = self._renewed()
+        return Consumer(reader_properties(self._given, _GROUP_ID))
+
+    def _reconnect(self, old: Consumer) -> Consumer:
+        """Go on with a new consumer where the old one was."""
+        self._consumer = renewed = self._connect()
+        old.close()
+        renewed.assign(
+            [
+                TopicPartition(self._kafka_topic, partition, offset)
+                for partition, offset in self._next_offsets.items()
+            ]
+        )
+        return renewed
 
     def close(self) -> None:
         """Let go of the consumer."""

@@ -75,6 +75,10 @@ class TailReader:
         self._was_away = False
         self._thread = ThreadPoolExecutor(1, "kafka-tail")
 
+    def renew(self, properties: Properties) -> None:
+        """Connect with these from the next reading on."""
+        self._tail.renew(properties)
+
     def add(self, kafka_topics: Iterable[str]) -> None:
         """Read these topics too, from now on."""
         self._tail.add(kafka_topics)

@@ -94,7 +94,9 @@ class Traffic:
         self.last_reported_s = self.last_progress_s
         """When the producer last reported anything, errors too."""
         self.rebuilt_s = -RETRY_S
-        self._flow = flow
+        self.flow = flow
+        """A reload puts another one here, between two batches."""
+        self.value_bytes_max = value_bytes_max
         self._duplicates = duplicates
         self._session = session
         self._outbox = outbox
@@ -102,9 +104,8 @@ class Traffic:
         self._spooling = spooling
         self._producer = producer
         self._journal = journal
-        self._value_bytes_max = value_bytes_max
         self._books = books
-        self._narrator = KafkaNarrator(books.counters, books.log)
+        self._narrator = KafkaNarrator(books.counters, books.log, books.examples)
         self._accounts = Accounts(books, duplicates, journal)
         self._clock = clock
         self._on_bug = on_bug
@@ -142,7 +143,7 @@ class Traffic:
             counters.received_qos0 += best_effort
             first = received.packets[receipts.index(None)]
             self._books.log.emit("mqtt_qos0_received", mqtt_topic=first.topic)
-        outcomes = self._flow.process(received.packets, now)
+        outcomes = self.flow.process(received.packets, now)
         if self._books.witnesses.is_on:
             self._books.witnesses.judged(received.packets, outcomes, now)
         records, owed = self._sort(outcomes, receipts)
@@ -300,9 +301,9 @@ class Traffic:
         for position, record in enumerate(records):
             if record.dead_letter is None:
                 continue
-            room = self._value_bytes_max - headers_bytes(record.headers)
+            room = self.value_bytes_max - headers_bytes(record.headers)
             if len(record.value) > room:
-                records[position] = self._flow.shorten(record, value_bytes_max=room)
+                records[position] = self.flow.shorten(record, value_bytes_max=room)
 
     def carry(self, shipments: list[Shipment]) -> None:
         """Hand shipments to the producer; what its queue does not take waits in the outbox."""
@@ -373,10 +374,10 @@ class Traffic:
     def _refuse(self, shipment: Shipment, error: str, now: float) -> None:
         """Make a dead letter of what Kafka will never take; cut a dead letter by half."""
         record = shipment.record
-        limit = self._value_bytes_max - DEAD_LETTER_HEADERS_BYTES
+        limit = self.value_bytes_max - DEAD_LETTER_HEADERS_BYTES
         if record.dead_letter is not None:
             limit = min(limit, len(record.value) // 2)
-        letter = self._flow.refuse(record, error=error, value_bytes_max=limit)
+        letter = self.flow.refuse(record, error=error, value_bytes_max=limit)
         if isinstance(letter, Duplicate):
             self._drop_known(shipment, letter, now)
             return
@@ -426,7 +427,7 @@ class Traffic:
 
     def letter_of_row(self, entry: Entry, error: str) -> Record:
         """Make a dead letter of a row that cannot be read."""
-        return self._flow.salvage(
+        return self.flow.salvage(
             entry.record,
             key=entry.key,
             kafka_topic=entry.kafka_topic,

@@ -12,14 +12,17 @@ from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.outbox import Outbox
 from bridge.mqtt.session import Phase, Session
 from bridge.observe import health
-from bridge.observe.counters import ActiveDevices, Counters
+from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
+from bridge.observe.examples import Examples
 from bridge.observe.health import HealthInputs, KafkaState, MqttState, Step, WaitsFor
 from bridge.observe.metrics import Gauges
 from bridge.observe.outage_budget import News, OutageBudget, Seen
+from bridge.observe.reload_facts import ReloadFacts
 from bridge.observe.shedding_facts import SheddingFacts
 from bridge.observe.spool_facts import SpoolState
 from bridge.observe.status import Flow, StatusInputs
 from bridge.observe.summary import summarise
+from bridge.pipeline.shadow import Shadow
 from bridge.runtime import clock
 from bridge.runtime.fleet_view import FleetView
 from bridge.runtime.kafka_watch import FRESH_S, KafkaWatch
@@ -59,9 +62,12 @@ class Vitals:
         watch: KafkaWatch,
         duplicates: Duplicates,
         counters: Counters,
+        latency: LatencyHistogram,
+        examples: Examples | None,
         active: ActiveDevices,
         fleet: FleetView,
         shedding: Callable[[], SheddingFacts],
+        shadow: Shadow | None = None,
     ) -> None:
         self.is_stopping = False
         self._started_s = clock.monotonic_s()
@@ -76,20 +82,30 @@ class Vitals:
         self._watch = watch
         self._duplicates = duplicates
         self._counters = counters
+        self._latency = latency
+        self._examples = examples
         self._active = active
         self._fleet = fleet
         self._shedding = shedding
+        self._shadow = shadow
         self._budget = OutageBudget(
             spool_bytes_max=config.spool.bytes_max,
             broker_queue_messages=config.mqtt.broker_queue_messages,
             broker_queue_bytes=config.mqtt.broker_queue_bytes,
         )
 
+    def follow(self, config: BridgeConfig, shadow: Shadow | None) -> None:
+        """Go by what was read anew."""
+        self._config = config
+        self._shadow = shadow
+
     # ------------------------------------------------------------------ each second
 
     def tick(self, now: float) -> News | None:
         """Let the outage budget see what is; return what has to be said of it."""
         self._flow.note(self._counters, now)
+        self._flow.latency.note(self._latency.counts, now)
+        self._flow.lasting.note(health.ready(self.health())[1]["checks"], now)
         facts = self._spool.facts()
         unsettled = self._outbox.unsettled
         return self._budget.note(
@@ -155,14 +171,18 @@ class Vitals:
             outage_budget_s=self._budget.seconds(now),
             fleet=self._fleet.facts(),
             shedding=self._shedding(),
+            shadow=self._shadow,
         )
 
-    def status(self) -> StatusInputs:
+    def status(self, *, reload: ReloadFacts | None = None) -> StatusInputs:
         """Gather all of it, for `/status`."""
         now = clock.monotonic_s()
         return StatusInputs(
             version=__version__,
+            client_id=self._config.mqtt.client_id,
+            reload=reload,
             uptime_s=now - self._started_s,
+            now=now,
             health=structs.replace(self.health(), outage_budget_s=self._budget.seconds(now)),
             counters=self._counters,
             flow=self._flow,
@@ -176,7 +196,9 @@ class Vitals:
             active_devices=self._active.count(now),
             fleet=self._fleet.facts(),
             shedding=self._shedding(),
+            shadow=self._shadow,
             top=self._fleet.tops(),
+            examples=self._examples,
         )
 
     def is_live(self) -> bool:

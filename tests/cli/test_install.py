@@ -159,4 +159,4 @@ def test_a_kind_of_installation_has_to_be_asked_for(
         main(["install"])
 
     assert ExitCode.USAGE == ended.value.code
-    assert "required: --systemd" in capsys.readouterr().err
+    assert "one of the arguments --systemd --monitoring is required" in capsys.readouterr().err

@@ -159,6 +159,18 @@ def test_a_kafka_topic_has_a_name_that_kafka_takes(kafka_topic: str, problem: st
             ' for example "127.0.0.1:9464"',
             id="port out of range",
         ),
+        pytest.param(
+            "[ops]\nhosts = ['bridge.example', 'https://bridge.example']",
+            'line 2: ops.hosts[1]: "https://bridge.example" is no host name or address; write it'
+            ' alone, without scheme, port and brackets, for example "bridge.example.org"',
+            id="URL as a name of ours",
+        ),
+        pytest.param(
+            "[ops]\ntoken = { env = 'SECRET', file = 'x' }",
+            "line 2: ops.token: a secret names exactly one of file, env or credential,"
+            ' got file and env; write { file = "..." }',
+            id="token of two sources",
+        ),
     ],
 )
 def test_keys_that_do_not_go_together_are_refused_with_a_remedy(

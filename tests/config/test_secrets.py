@@ -119,6 +119,15 @@ def test_s08_a_missing_secret_is_a_problem_of_its_line(tmp_path: Path) -> None:
     ]
 
 
+def test_the_token_of_the_ops_port_is_looked_for_and_never_inline(tmp_path: Path) -> None:
+    (missing,) = problems_of(tmp_path, "[ops]\ntoken = { env = 'TOKEN' }")
+    (inline,) = problems_of(tmp_path, "[ops]\ntoken = 'hunter2'")
+
+    assert missing.endswith('ops.token: environment variable "TOKEN" is not set; export the secret')
+    assert "a secret is never inline" in inline
+    assert "hunter2" not in inline
+
+
 def test_tls_files_are_there_and_hold_pem(tmp_path: Path) -> None:
     (tmp_path / "cert.der").write_bytes(b"\x30\x82")
 

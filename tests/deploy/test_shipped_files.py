@@ -77,30 +77,6 @@ def test_no_shipped_mosquitto_configuration_discards_large_messages_silently() -
 # --- Containers
 
 
-def test_everything_that_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
-    copied = [
-        source
-        for line in _settings("Dockerfile")
-        if line.startswith("COPY ") and "--from" not in line
-        for source in line.split()[1:-1]
-    ]
-    let_through = [
-        line.removeprefix("!") for line in _settings(".dockerignore") if line.startswith("!")
-    ]
-
-    assert copied
-    assert [source for source in copied if not (PROJECT / source).exists()] == []
-    assert sorted(copied) == sorted(let_through)
-
-
-def test_the_image_runs_as_a_numbered_user_and_starts_without_a_shell() -> None:
-    settings = _settings("Dockerfile")
-
-    assert "USER 10001:10001" in settings
-    assert 'ENTRYPOINT ["mqtt-kafka-bridge"]' in settings
-    assert "STOPSIGNAL SIGTERM" in settings
-
-
 def test_every_file_that_compose_mounts_exists(compose: dict[str, Any]) -> None:
     sources = [
         mount.split(":")[0]

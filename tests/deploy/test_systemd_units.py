@@ -1,16 +1,14 @@
-"""The units that are shipped: understood by systemd, tight, and in the wheel."""
+"""The units that are shipped: understood by systemd, and tight."""
 
 import re
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ExitCode
-from tests.support.booted_systemd import build_wheel
 from tests.support.certificates import PROJECT
 
 DIRECTORY = PROJECT / "deploy/systemd"
@@ -121,17 +119,3 @@ def complaints(directory: Path, unit: Path, name: str) -> list[str]:
     (directory / name).write_text(text, encoding="utf-8")
     finished = run("systemd-analyze", "verify", directory / name)
     return [line for line in finished.stderr.splitlines() if "mqtt-kafka-bridge" in line]
-
-
-def test_the_wheel_carries_units_and_sample_configuration_as_they_are(tmp_path: Path) -> None:
-    carried = {
-        "bridge/shipped/systemd/mqtt-kafka-bridge.service": UNIT,
-        "bridge/shipped/systemd/mqtt-kafka-bridge@.service": TEMPLATE,
-        "bridge/shipped/systemd/notify-reload.conf": RELOADING,
-        "bridge/shipped/bridge.toml": PROJECT / "config/bridge.toml",
-    }
-
-    with zipfile.ZipFile(build_wheel(tmp_path)) as wheel:
-        texts = {name: wheel.read(name) for name in carried}
-
-    assert {name: source.read_bytes() for name, source in carried.items()} == texts

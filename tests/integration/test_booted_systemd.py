@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.integration.scene import QUIET_DEADLINE_S, Scene, await_in_flight, await_received, report
-from tests.support.booted_systemd import BootedSystemd, BridgeUnit, build_wheel, missing_for_boot
-from tests.support.certificates import Certificates, Identity
+from tests.support.booted_systemd import BootedSystemd, BridgeUnit, missing_for_boot
+from tests.support.certificates import PROJECT, Certificates, Identity
 from tests.support.devices import DeviceMessage, DevicePublisher, fleet
 from tests.support.eventually import eventually, let_last
 from tests.support.kafka_choice import ChosenKafka
@@ -18,6 +18,7 @@ from tests.support.kafka_client import KafkaClient
 from tests.support.kafka_cluster import KafkaProcess
 from tests.support.mosquitto import MosquittoProcess, find_mosquitto
 from tests.support.processes import free_port
+from tests.support.wheels import build
 
 pytestmark = [
     pytest.mark.slow,
@@ -49,7 +50,7 @@ MakeScene = Callable[[KafkaClient], Scene]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+    return build("wheel", PROJECT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +135,32 @@ def test_the_unit_is_active_with_both_brokers_away_and_says_so(make_unit: MakeUn
     report(f"systemctl status says: {status}")
     assert status.startswith("waiting for the MQTT broker (mqtt_away) and Kafka (kafka_away")
     assert 0 == unit.stop()
+
+
+def test_systemctl_reload_reads_the_configuration_anew(
+    make_unit: MakeUnit, systemd: BootedSystemd
+) -> None:
+    config = away()
+    unit = make_unit(config)
+    unit.start()
+    pid = unit.show("MainPID")
+
+    unit.reload({**config, "validation": {"ranges": {"temperature": [0, 1]}}})
+
+    told = eventually(
+        lambda: systemd.run(
+            "journalctl",
+            "--no-pager",
+            "-o",
+            "json",
+            "-u",
+            unit.unit,
+            "BRIDGE_EVENT=configuration_reloaded",
+        ),
+        what="the reload is in the journal",
+    )
+    assert "validation.ranges.temperature" in told
+    assert ("active", pid) == (unit.show("ActiveState"), unit.show("MainPID"))
 
 
 def test_a_bad_configuration_is_told_and_not_tried_again(

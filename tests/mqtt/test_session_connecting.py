@@ -15,10 +15,10 @@ from bridge.mqtt.events import (
 )
 from bridge.mqtt.session import (
     CONNECT_TIMEOUT_S,
-    RESUBSCRIBE_S,
     Phase,
     Session,
 )
+from bridge.mqtt.subscriptions import RESUBSCRIBE_S
 from tests.mqtt.given import FILTER, connack, connected, packets_in, settings, suback
 
 

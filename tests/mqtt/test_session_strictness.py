@@ -149,5 +149,5 @@ def _told(cuts: list[int]) -> list[Any]:
                 case _:
                     packets = received([event]).packets
                     told += [(each.packet_id, each.topic, each.payload[:10]) for each in packets]
-    assert 1 == session.granted["devices/+/telemetry"]
+    assert 1 == session.subscriptions.granted["devices/+/telemetry"]
     return told

@@ -4,7 +4,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge.observe.counters import Counters
+from bridge.observe.counters import Counters, LatencyHistogram
+from bridge.observe.examples import Examples
 from bridge.observe.health import HealthInputs, KafkaState, MqttState
 from bridge.observe.spool_facts import SpoolFacts
 from bridge.observe.status import Flow, StatusInputs, status
@@ -33,6 +34,8 @@ def inputs_with(**changes: Any) -> StatusInputs:
     )
     facts = {
         "version": "1.2.3",
+        "client_id": "north \x1b",
+        "now": 100.0,
         "uptime_s": 12.34,
         "health": health,
         "counters": counters,
@@ -96,6 +99,35 @@ def test_readiness_is_told_by_part() -> None:
     assert {"mqtt": True, "kafka": False, "spool": False} == {
         name: check["ok"] for name, check in told["checks"].items()
     }
+
+
+def test_each_part_says_since_when_it_is_as_it_is() -> None:
+    flow = Flow()
+    flow.lasting.note({"mqtt": {"state": "subscribed"}}, 40.0)
+
+    told = status(inputs_with(flow=flow))["checks"]
+
+    assert (60.0, None) == (told["mqtt"]["since_s"], told["kafka"]["since_s"])
+
+
+def test_it_names_which_of_several_bridges_it_is() -> None:
+    assert r"north \x1b" == status(inputs_with())["client_id"]
+
+
+def test_latency_is_that_of_the_last_minute() -> None:
+    flow, histogram = Flow(), LatencyHistogram()
+    flow.latency.note(histogram.counts, 100.0)
+    histogram.observe_many(0.0, 0.003, 4)
+    flow.latency.note(histogram.counts, 101.0)
+
+    told = status(inputs_with(flow=flow))["latency"]
+
+    assert (4, 0.003) == (told["messages"], told["p50_s"])
+
+
+def test_examples_are_told_only_where_they_are_kept() -> None:
+    assert status(inputs_with())["dead_letter_examples"] is None
+    assert {} == status(inputs_with(examples=Examples()))["dead_letter_examples"]
 
 
 def test_rates_are_of_now_and_of_the_last_minute() -> None:

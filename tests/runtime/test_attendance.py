@@ -2,8 +2,10 @@
 
 import pytest
 
-from bridge.fleet.silence import Silence, Swept
-from bridge.fleet.silence_facts import SilenceRules
+from bridge.fleet.silence import Silence
+from bridge.fleet.silence_facts import SilenceRules, Swept
+from bridge.observe.fleet_facts import Sort
+from bridge.runtime.fleet_view import FleetView
 from bridge.runtime.kernel_clock import KernelClock
 from tests.runtime.attendance_stand import Stand, fleet
 from tests.simulation.clock import instant_at
@@ -269,3 +271,36 @@ def test_a_bug_in_what_is_known_of_the_fleet_is_told_and_raises_nothing() -> Non
     assert "ValueError" in failed["error"]
     assert "attendance.py" in failed["where"]
     assert [] == stand.told
+
+
+def test_who_is_silent_or_offline_is_named_and_who_was_heard_last_comes_first() -> None:
+    stand = spoken(Stand(rules=LONELY), FEW)
+    view = FleetView(stand.attendance, stand.alerts, stand.clock)
+    assert [] == view.devices(Sort.SILENCE, 10)["devices"]
+
+    stand.pass_by(300, FEW[2:])
+    stand.pass_by(300, FEW[3:])
+    stand.say(b"sensor-4", is_online=False)
+
+    told = view.devices(Sort.SILENCE, 10)["devices"]
+    assert [
+        ("sensor-4", "offline"),
+        ("sensor-2", "silent"),
+        ("sensor-0", "silent"),
+        ("sensor-1", "silent"),
+    ] == [(each["device_id"], each["standing"]) for each in told]
+    assert sorted(each["silent_s"] for each in told) == [each["silent_s"] for each in told]
+    assert 540 <= told[-1]["silent_s"] <= 660
+    assert ["sensor-4", "sensor-2"] == [
+        each["device_id"] for each in view.devices(Sort.SILENCE, 2)["devices"]
+    ]
+
+
+def test_devices_of_a_silence_of_the_fleet_are_named_too() -> None:
+    stand = spoken(Stand())
+    view = FleetView(stand.attendance, stand.alerts, stand.clock)
+
+    stand.pass_by(300)
+
+    assert 256 == len(view.devices(Sort.SILENCE, 256)["devices"])
+    assert {"grouped"} == {e["standing"] for e in view.devices(Sort.SILENCE, 9)["devices"]}

@@ -33,7 +33,9 @@ class Stand:
         self._stream = io.StringIO()
         log = EventLog(level=Level.WARNING, lines=StreamLines(self._stream), renderer=render_json)
         self.witnesses = Witnesses()
-        self.following = Following(self.witnesses, ROUTES, log=log, monotonic_s=lambda: self.now_s)
+        self.following = Following(
+            self.witnesses, lambda: ROUTES, log=log, monotonic_s=lambda: self.now_s
+        )
         duplicates = Duplicates(DedupWindow(ttl_s=3_600, keys_max=1_000, keys_min=0))
         self.flow = Flow(
             routes=ROUTES,

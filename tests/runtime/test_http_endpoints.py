@@ -1,96 +1,13 @@
 import asyncio
-import io
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import msgspec
 import pytest
 
 from bridge.errors import ConfigError
-from bridge.observe.catalogue.entry import Level
-from bridge.observe.lines import StreamLines
-from bridge.observe.log import EventLog, render_json
-from bridge.runtime.http_endpoints import OpsEndpoints
+from tests.runtime.ops_stand import Stand, read_to_end, running
 from tests.support.eventually import eventually_async
-
-AGES_S = 3_600.0
-
-
-class Stand:
-    """Endpoints on a free port, and what they are asked for."""
-
-    def __init__(
-        self,
-        *,
-        listen: str = "127.0.0.1:0",
-        connection_max_s: float = AGES_S,
-        connections_max: int = 64,
-        has_status: bool = True,
-    ) -> None:
-        self.ready: tuple[bool, dict[str, Any]] = (True, {"ready": True})
-        self.live: tuple[bool, dict[str, Any]] = (True, {"live": True})
-        self.exposition = b"up 1\n"
-        self.status: dict[str, Any] = {"version": "1"}
-        self.log_stream = io.StringIO()
-        self.endpoints = OpsEndpoints(
-            listen=listen,
-            readiness=lambda: self.ready,
-            liveness=lambda: self.live,
-            metrics=self.render,
-            log=EventLog(
-                level=Level.INFO, lines=StreamLines(self.log_stream), renderer=render_json
-            ),
-            status=(lambda: self.status) if has_status else None,
-            connection_max_s=connection_max_s,
-            connections_max=connections_max,
-        )
-
-    def render(self) -> bytes:
-        if not self.exposition:
-            raise ValueError("nothing to tell")
-        return self.exposition
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        host, _, port = self.endpoints.address.rpartition(":")
-        return await asyncio.open_connection(host.strip("[]"), int(port))
-
-    async def send(self, request: bytes) -> bytes:
-        reader, writer = await self.connect()
-        writer.write(request)
-        answer = await read_to_end(reader)
-        writer.close()
-        return answer
-
-    async def get(
-        self, path: str, method: str = "GET", *, host: str = "Host: x\r\n"
-    ) -> tuple[int, dict[str, str], bytes]:
-        answer = await self.send(f"{method} {path} HTTP/1.1\r\n{host}\r\n".encode())
-        head, _, body = answer.partition(b"\r\n\r\n")
-        status, *lines = head.decode().split("\r\n")
-        headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines)}
-        return int(status.split()[1]), headers, body
-
-
-async def read_to_end(reader: asyncio.StreamReader) -> bytes:
-    """Read until the server closes, in whichever way."""
-    received = b""
-    try:
-        while chunk := await reader.read(65_536):
-            received += chunk
-    except ConnectionError:
-        pass
-    return received
-
-
-@asynccontextmanager
-async def running(stand: Stand) -> AsyncIterator[Stand]:
-    await stand.endpoints.start()
-    try:
-        yield stand
-    finally:
-        await stand.endpoints.stop()
 
 
 @pytest.fixture
@@ -139,14 +56,17 @@ async def test_head_answers_without_a_body(stand: Stand) -> None:
     assert body == b""
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/status/", "/metrics/", "/../metrics"])
+@pytest.mark.parametrize(
+    "path", ["/health", "/status/", "/metrics/", "/../metrics", "//", "/index.html"]
+)
 async def test_another_path_is_not_found(stand: Stand, path: str) -> None:
     assert (await stand.get(path))[0] == 404
 
 
-async def test_without_a_status_to_tell_its_path_is_not_found() -> None:
+@pytest.mark.parametrize("path", ["/status", "/"])
+async def test_without_a_status_to_tell_its_path_and_its_page_are_not_found(path: str) -> None:
     async with running(Stand(has_status=False)) as stand:
-        status, _, body = await stand.get("/status", host="Host: localhost\r\n")
+        status, _, body = await stand.get(path, host="Host: localhost\r\n")
 
     assert (404, b"not found; there are /health/live, /health/ready and /metrics\n") == (
         status,
@@ -198,13 +118,16 @@ async def test_the_name_that_is_listened_on_is_ours_too() -> None:
     assert 200 == status
 
 
-async def test_off_loopback_status_is_not_told_whatever_the_host() -> None:
+@pytest.mark.parametrize("path", ["/", "/status", "/status/devices"])
+async def test_off_loopback_and_without_a_token_status_is_not_told_whatever_the_host(
+    path: str,
+) -> None:
     async with running(Stand(listen="0.0.0.0:0")) as stand:
-        status, _, body = await stand.get("/status", host="Host: localhost\r\n")
+        status, _, body = await stand.get(path, host="Host: localhost\r\n")
         alive, _, _ = await stand.get("/health/live")
 
     assert (403, 200) == (status, alive)
-    assert b"version" not in body
+    assert b"off loopback this is told only with a token; set ops.token" in body
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

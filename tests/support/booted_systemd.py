@@ -24,7 +24,6 @@ PREFIX: Final = "/opt/mqtt-kafka-bridge"
 _PACKAGES: Final = "/opt/packages"
 """Where the container sees what the bridge needs: the packages of the interpreter of this run."""
 _PYTHON: Final = "/usr/bin/python3"
-_REPOSITORY: Final = Path(__file__).resolve().parents[2]
 _BOOT_DEADLINE_S: Final = 120.0
 _COMMAND_TIMEOUT_S: Final = 120.0
 _CGROUPS: Final = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
@@ -54,19 +53,6 @@ def missing_for_boot() -> str:
     if found.stdout.strip() != str(sys.version_info[:2]):
         return f"{_PYTHON} has not the version of this interpreter, or no venv"
     return ""
-
-
-def build_wheel(directory: Path) -> Path:
-    """Build the wheel of this checkout."""
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", directory],
-        cwd=_REPOSITORY,
-        check=True,
-        capture_output=True,
-        timeout=_COMMAND_TIMEOUT_S,
-    )
-    (wheel,) = directory.glob("*.whl")
-    return wheel
 
 
 class BootedSystemd(ChildProcess):
@@ -201,6 +187,12 @@ class BridgeUnit(BridgeProcess):
         """Stop and start the unit, as an upgrade does."""
         self.systemd.run("systemctl", "daemon-reload")
         self.systemd.run("systemctl", "restart", self.unit)
+
+    def reload(self, config: Mapping[str, Any]) -> None:
+        """Write another configuration and reload the unit."""
+        self.write_config({"log": {"format": "auto"}, **config})
+        self.systemd.write(self._configuration, self.config_path.read_text(encoding="utf-8"))
+        self.systemd.run("systemctl", "reload", self.unit)
 
     def stop(self, timeout_s: float = 30.0) -> int:
         """Stop the unit; return the exit code of its main process."""

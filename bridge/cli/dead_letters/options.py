@@ -72,8 +72,8 @@ def selection_from(arguments: argparse.Namespace) -> Selection:
     Raises:
         UsageError: One of them cannot be meant.
     """
-    since_us = _instant("--since", arguments.since)
-    until_us = _instant("--until", arguments.until)
+    since_us = read_instant("--since", arguments.since)
+    until_us = read_instant("--until", arguments.until)
     if since_us is not None and until_us is not None and since_us >= until_us:
         raise UsageError("no time is between --since and --until; put the earlier one in --since")
     return Selection(
@@ -95,7 +95,12 @@ def _reasons(asked: Iterable[str]) -> Iterable[str]:
         yield reason
 
 
-def _instant(option: str, text: str | None) -> int | None:
+def read_instant(option: str, text: str | None) -> int | None:
+    """Read a point in time as microseconds since 1970.
+
+    Raises:
+        UsageError: It is none, or depends on when it is read.
+    """
     if text is None:
         return None
     read = read_timestamp(f"{text}T00:00:00Z" if _DAY(text) else text)

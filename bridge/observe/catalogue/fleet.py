@@ -149,6 +149,15 @@ EVENTS: tuple[Event, ...] = (
         repeats_by="where",
     ),
     event(
+        "shadow_failed",
+        Level.ERROR,
+        "error where",
+        "A bug of ours: what the rules of `[shadow]` say of a reading is not known. The reading"
+        " went on as if they were not there.",
+        "Report it, with this line.",
+        repeats_by="where",
+    ),
+    event(
         "host_clock_unsynchronised",
         Level.ERROR,
         "cause is_kept fleet_drift_s",

@@ -135,6 +135,20 @@ EVENTS: tuple[Event, ...] = (
         repeats_by="filter",
     ),
     event(
+        "mqtt_connection_renewed",
+        Level.INFO,
+        "",
+        "The bridge ended its connection to make it anew with other credentials or certificates;"
+        " the session is kept.",
+    ),
+    event(
+        "mqtt_unsubscribed",
+        Level.INFO,
+        "filters refused",
+        "Topic Filters that the configuration names no more were left; those in `refused` the MQTT"
+        " broker did not let go. What it had queued for them is still delivered.",
+    ),
+    event(
         "mqtt_disconnected",
         Level.WARNING,
         "reason reason_code reason_string detail unsettled retry_in_s",

@@ -29,7 +29,7 @@ EVENTS: tuple[Event, ...] = (
         "ops_listening",
         Level.INFO,
         "address",
-        "Health and metrics can be asked for at this address.",
+        "Health, metrics and the status page can be asked for at this address.",
     ),
     event(
         "bridge_ready",
@@ -126,12 +126,35 @@ EVENTS: tuple[Event, ...] = (
         "The bridge was asked to stop; a second signal skips the flush.",
     ),
     event(
-        "reload_ignored",
-        Level.WARNING,
-        "config_path",
-        "SIGHUP came, and this version cannot read its configuration anew while it runs; it goes on"
-        " with the one that it has.",
-        "Restart the bridge: nothing is lost.",
+        "configuration_reloaded",
+        Level.INFO,
+        "cause config_path changed renewed needs_restart took_s",
+        "The configuration was read anew (`cause`: signal, file, or retry) and what can be taken"
+        " while running was: `changed` says it key by key, `renewed` which links were made anew."
+        " Keys in `needs_restart` keep their old value until then.",
+        "Where `needs_restart` names keys, restart the bridge when it suits: nothing is lost.",
+    ),
+    event(
+        "reload_refused",
+        Level.ERROR,
+        "cause config_path problems",
+        "The configuration, or a file that it names, cannot be used; all of it is as it was.",
+        "Mend what `problems` name, with line and key, and reload; a saved file is seen by itself.",
+    ),
+    event(
+        "kafka_renewal_failed",
+        Level.ERROR,
+        "error retry_in_s",
+        "With the new credentials or certificates Kafka does not answer, while it does with the old"
+        " ones: the producer stays as it is.",
+        "Check the new files and what Kafka says of them; the bridge tries again by itself.",
+    ),
+    event(
+        "kafka_producer_renewed",
+        Level.INFO,
+        "waited_s is_drained",
+        "A new producer took over. `is_drained` says that the old one had delivered all before;"
+        " else what it may have sent was looked for in Kafka first.",
     ),
     event(
         "bridge_stopping",
@@ -167,6 +190,20 @@ EVENTS: tuple[Event, ...] = (
         "A health or metrics answer could not be made; the client got a 500.",
         "Report it: this is a bug of the bridge.",
         repeats_by="path",
+    ),
+    event(
+        "ops_token_refused",
+        Level.WARNING,
+        "path peer",
+        "Somebody asked for the status, or its page, with a token that is not `ops.token`.",
+        "Correct the token that is used at `peer`; if nobody knows it, keep the port from it.",
+    ),
+    event(
+        "ops_token_unreadable",
+        Level.ERROR,
+        "error",
+        "`ops.token` could be read at the start, and no longer can: the status is told to nobody.",
+        "Put the secret back where `error` says it was looked for; it is read at each request.",
     ),
     event(
         "library_reported",

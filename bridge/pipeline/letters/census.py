@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from bridge.config.sections import Route
 from bridge.pipeline.decode import Decoding, decode_reading
+from bridge.pipeline.firmware import firmware_in
 from bridge.pipeline.identity import AddressBook
 from bridge.pipeline.letters.letter import Letter
 from bridge.pipeline.wording import escape
@@ -20,7 +21,6 @@ _NAMES_MAX: Final = 64
 """Reasons and layers told apart: the sets are closed, but the topic is anybody's."""
 _SHOWN_CHARACTERS_MAX: Final = 64
 _HOUR_CHARACTERS: Final = len("2026-11-23T17")
-_FIRMWARE_NAMES: Final = ("firmware_version", "firmware")
 OTHER: Final = "(other)"
 EARLIER: Final = "(earlier)"
 
@@ -140,24 +140,13 @@ class FirmwareReader:
             message = decode(letter.payload, text, address)
         except Exception:  # noqa: BLE001 - a payload that was rejected for it, say
             return None
-        return _firmware_in(message)
+        return firmware_in(message)
 
 
 def suppressed_of(letter: Letter) -> int:
     """Tell how many copies were left out before this one."""
     told = dict(letter.headers).get("dlq.suppressed", b"")
     return int(told) if told.isdigit() and len(told) <= 18 else 0  # noqa: PLR2004 - 64 bits
-
-
-def _firmware_in(message: Any) -> str | None:  # noqa: ANN401 - whatever was decoded
-    metadata = message.get("metadata") if type(message) is dict else None
-    if type(metadata) is not dict:
-        return None
-    for name in _FIRMWARE_NAMES:
-        version = metadata.get(name)
-        if type(version) in {str, int, float}:
-            return str(version)
-    return None
 
 
 def _count(counter: Counter[str], name: str) -> None:

@@ -100,4 +100,4 @@ def test_without_the_protobuf_package_such_a_payload_is_a_dead_letter_that_names
     )
 
     assert "unsupported_format" in done.stdout
-    assert "install mqtt-kafka-bridge[protobuf]" in done.stdout
+    assert "pip install 'mqtt-kafka-bridge[protobuf]'" in done.stdout

@@ -1,0 +1,93 @@
+"""Files written for an operator: whole or not at all, the one before kept beside, each told."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from bridge.config.paths import escaped
+from bridge.errors import UnavailableError
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """A file, and where it goes on the machine that is to run it."""
+
+    path: Path
+    content: str
+    is_operators: bool = False
+    """The operator writes in it: where there is one it stays."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Below which directory files go, and what to type if they cannot."""
+
+    root: Path
+    remedy: str
+    is_dry_run: bool = False
+
+    def put(self, placed: Placed) -> str:
+        """Write one file; say what was done, or would be.
+
+        Raises:
+            UnavailableError: It cannot be written.
+        """
+        path = self.below(placed.path)
+        with self._telling(path):
+            before = path.read_text(encoding="utf-8") if path.exists() else None
+            if before == placed.content:
+                return f"unchanged: {path}"
+            if before is not None and placed.is_operators:
+                return f"kept, since it is yours: {path}"
+            old = path.with_name(f"{path.name}.old")
+            if not self.is_dry_run:
+                self.make_directory(placed.path.parent, 0o755)
+                if before is not None:
+                    _write(old, before)
+                _write(path, placed.content)
+        verb = "would write" if self.is_dry_run else "wrote"
+        return f"{verb}: {path}" + ("" if before is None else f" (the one before: {old.name})")
+
+    def make_directory(self, directory: Path, mode: int) -> None:
+        """Make a directory that is missing, with this mode whatever the umask is.
+
+        Raises:
+            UnavailableError: It cannot be made.
+        """
+        path = self.below(directory)
+        with self._telling(path):
+            if not self.is_dry_run and not path.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+                path.chmod(mode)
+
+    def below(self, path: Path) -> Path:
+        """Return where an absolute path lies for now."""
+        return self.root / path.relative_to("/")
+
+    @contextlib.contextmanager
+    def _telling(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            where = escaped(str(getattr(error, "filename", None) or path))
+            raise UnavailableError(
+                f'"{where}" could not be written: {reason}; {self.remedy}'
+            ) from error
+
+
+def _write(path: Path, content: str) -> None:
+    """Write a file that everybody may read, whole or not at all."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink()
+        raise

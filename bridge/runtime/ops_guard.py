@@ -1,0 +1,139 @@
+"""Who may read the status: asked for by a name of ours, and with the token where one is needed."""
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from bridge.config import secrets
+from bridge.config.addresses import host_and_port, is_loopback
+from bridge.config.sections import OpsSection
+from bridge.errors import ConfigError
+from bridge.observe.log import EventLog
+
+_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+))(?::[0-9]{1,5})?")
+"""A Host field; the port is not looked at, because a tunnel has another one at its near end."""
+_OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_CHALLENGES: Final = ('Basic realm="mqtt-kafka-bridge", charset="UTF-8"', "Bearer")
+"""Basic first: a browser asks the person in front of it, who gives the token as the password."""
+_SURROGATES: Final = "surrogateescape"
+"""How aiohttp decodes a header, so that the bytes that came can be had back."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a request is not answered."""
+
+    status: int
+    text: str
+    challenges: Sequence[str] = ()
+
+
+class Guard:
+    """Judge requests for what tells more than a probe needs.
+
+    Two dangers, two checks. A web page whose name was rebound to this address would read the
+    answer with the browser of a person who has access: so the name that was asked for has to be
+    one of ours. And off loopback anybody may ask: so there has to be a token, which a rebound page
+    lacks. Where a token is configured it is wanted on loopback too: who sets one means it.
+    """
+
+    def __init__(self, ops: OpsSection, environment: Mapping[str, str], log: EventLog) -> None:
+        """Look whether the token can be read.
+
+        Raises:
+            ConfigError: It cannot; says where it was looked for.
+        """
+        self._token = ops.token
+        self._environment = environment
+        self._log = log
+        self._names = _OWN_NAMES | {each.lower() for each in ops.hosts}
+        self._listen = ops.listen
+        if ops.token is not None:
+            secrets.read(ops.token, environment)
+
+    def refusal(self, request: web.BaseRequest, listened_on: Sequence[str]) -> Refusal | None:
+        """Say why this request is refused; None, it is not."""
+        is_local = all(is_loopback(host) for host in listened_on)
+        if not is_local and self._token is None:
+            return Refusal(
+                403,
+                "off loopback this is told only with a token; set ops.token, or ask on loopback",
+            )
+        if not self._is_name_ours(_host_asked_for(request), listened_on, is_local=is_local):
+            return Refusal(
+                421,
+                "this is not the host that was asked for; use localhost, or add it to ops.hosts",
+            )
+        return None if self._token is None else self._token_refusal(request)
+
+    def _is_name_ours(
+        self, name: str | None, listened_on: Sequence[str], *, is_local: bool
+    ) -> bool:
+        if name is None:
+            return False
+        listened = host_and_port(self._listen, port_min=0)[0].lower()
+        if name in self._names or name in listened_on or name == listened:
+            return True
+        # Off loopback it has more addresses than it listens on, and no name is behind a number.
+        return not is_local and (_is_address(name) or name == socket.gethostname().lower())
+
+    def _token_refusal(self, request: web.BaseRequest) -> Refusal | None:
+        assert self._token is not None, "asked only where there is one"
+        given = request.headers.getall("Authorization", [])
+        if not given:
+            return Refusal(
+                401, "a token is needed: ops.token as Bearer, or as password of Basic", _CHALLENGES
+            )
+        try:
+            wanted = secrets.read(self._token, self._environment)  # Anew: the file may be renewed.
+        except ConfigError as error:
+            self._log.emit("ops_token_unreadable", error=error.problems[0])
+            return Refusal(503, "ops.token cannot be read; see the log")
+        offered = _token_in(given[0]) if len(given) == 1 else None
+        # Compared by digest, whatever their lengths: how long it takes says nothing of the token.
+        if offered is not None and hmac.compare_digest(_digest(offered), _digest(wanted.encode())):
+            return None
+        self._log.emit("ops_token_refused", path=request.path, peer=request.remote or "")
+        return Refusal(401, "this is not the token", _CHALLENGES)
+
+
+def _digest(token: bytes) -> bytes:
+    return hmac.digest(b"ops.token", token, "sha256")
+
+
+def _token_in(authorization: str) -> bytes | None:
+    """Return what `Bearer TOKEN`, or `Basic` with any user and the token as password, brings."""
+    scheme, _, credentials = authorization.partition(" ")
+    credentials = credentials.strip(" ")
+    if scheme.lower() == "bearer":
+        return credentials.encode("utf-8", _SURROGATES)
+    if scheme.lower() != "basic":
+        return None
+    try:
+        pair = base64.b64decode(credentials.encode("ascii"), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        return None
+    _, colon, password = pair.partition(b":")
+    return password if colon else None
+
+
+def _host_asked_for(request: web.BaseRequest) -> str | None:
+    """Return the one name in Host, without brackets and port."""
+    given = request.headers.getall("Host", [])
+    found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+    return None if found is None else (found[1] or found[2]).lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
