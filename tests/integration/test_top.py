@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.integration.scene import Scene
 from tests.support.bridge_process import BridgeProcess
@@ -110,3 +111,20 @@ def _colours(written: str) -> Sequence[str]:
 
 def _watch(bridge: BridgeProcess, **environment: str) -> Terminal:
     return Terminal([*TOP, *url_of(bridge)], columns=60, environment=environment)
+
+
+def test_a_bridge_that_wants_a_token_is_opened_by_its_own_configuration(
+    scene: Scene, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("a-token-of-this-test-alone\n")
+    scene.create_topics()
+    bridge = scene.start(ops={"token": {"file": str(token)}})
+
+    refused = run("--once", *url_of(bridge))
+    opened = run("--once", "--config", str(bridge.config_path))
+
+    assert (69, "") == (refused.returncode, refused.stdout)
+    assert "--token-file FILE" in refused.stderr
+    assert (0, "") == (opened.returncode, opened.stderr)
+    assert "answers" == json.loads(opened.stdout)["state"]
