@@ -28,6 +28,8 @@ _COMMANDS = {
     "explain": ("explain", "show what would happen to one message; sends nothing"),
     "demo": ("demo", "show the whole way on this machine, with nothing configured"),
     "simulate": ("simulate", "publish as a fleet of devices, good and bad"),
+    "follow": ("follow", "tell each message of one device in the log of a running bridge"),
+    "top": ("top", "show a running bridge, live"),
     "registry": ("registry", "fill the registry's Kafka topic from a TOML file"),
     "dlq": ("dlq", "count, show and replay dead letters"),
     "install": ("install", "write systemd's units, or the monitoring files"),

@@ -12,6 +12,7 @@ from bridge.config.paths import KeyPath, quoted
 from bridge.config.problems import Problem
 from bridge.config.secrets import named_sources
 from bridge.config.sections import BridgeConfig, MqttSection, OpsSection, Route, Secret
+from bridge.config.trace_rules import check_trace
 
 MQTT_TOPIC_BYTES_MAX = 65_535
 KAFKA_TOPIC_CHARACTERS_MAX = 249
@@ -36,6 +37,7 @@ def check(config: BridgeConfig) -> Iterator[Problem]:
     yield from _check_gaps(config)
     yield from _check_spool(config)
     yield from _check_shedding(config)
+    yield from check_trace(config.trace)
     yield from _check_ops(config.ops)
 
 

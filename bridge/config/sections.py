@@ -380,6 +380,16 @@ class LogSection(Section, frozen=True):
     """Lowest level that is written."""
 
 
+class TraceSection(Section, frozen=True):
+    """Spans of sampled messages for OpenTelemetry (the extra `otel`). Headers need none of it."""
+
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0
+    """Share of the messages without a trace context that get a span; those with one follow its
+    sampled flag. 0: no spans at all."""
+    endpoint: NonEmpty = "http://127.0.0.1:4318/v1/traces"
+    """OTLP over HTTP; headers with secrets: OTEL_EXPORTER_OTLP_HEADERS in the environment."""
+
+
 class ShutdownSection(Section, frozen=True):
     """How a stop goes."""
 
@@ -407,4 +417,5 @@ class BridgeConfig(Section, frozen=True):
     gaps: GapsSection = GapsSection()
     ops: OpsSection = OpsSection()
     log: LogSection = LogSection()
+    trace: TraceSection = TraceSection()
     shutdown: ShutdownSection = ShutdownSection()

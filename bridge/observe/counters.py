@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from bridge.pipeline.trace_context import TraceTally
 from bridge.pipeline.verdict import Reason
 
 LATENCY_BOUNDS_S = (
@@ -105,6 +106,16 @@ class CanaryOutcome(enum.StrEnum):
     """The broker did not let us publish it."""
 
 
+class SpanOutcome(enum.StrEnum):
+    """What became of the span of a sampled message."""
+
+    EXPORTED = "exported"
+    FAILED = "failed"
+    """The collector did not take it."""
+    LEFT_OUT = "left_out"
+    """There were too many."""
+
+
 class ProtocolErrorKind(enum.StrEnum):
     """How the MQTT broker broke the protocol: the reason code of our DISCONNECT."""
 
@@ -164,6 +175,9 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     """Where the readings of batches ended; a batch is one message of the equation."""
     flagged_copies: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))
     """Copies in the dead letter topic, of messages that are telemetry all the same."""
+    spans: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(SpanOutcome))
+    traces: TraceTally = msgspec.field(default_factory=TraceTally)
+    """Messages whose Trace Context was malformed."""
     records_produced_again: int = 0
     records_reordered: int = 0
     producer_rebuilds: int = 0

@@ -142,9 +142,11 @@ _PROMISE: Final = (
     _graph(
         "Dropped and copied a second",
         "short",
-        "Left out by a policy of the configuration; copies of flagged messages.",
+        "Left out by a policy; copies of flagged messages; trace contexts not passed on; spans.",
         _rates("bridge_messages_dropped_total", "reason"),
         _rate("bridge_flagged_copies_total", "flagged copies"),
+        _rates("bridge_trace_contexts_malformed_total", "field"),
+        _rates("bridge_trace_spans_total", "outcome"),
     ),
     _graph(
         "Window used",

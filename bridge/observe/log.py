@@ -111,6 +111,16 @@ class EventLog:
             fields["suppressed"] = suppressed
         getattr(self._logger, entry.level)(event, **fields)
 
+    def emit_always(self, event: str, /, **fields: object) -> None:
+        """Write an event whatever the level of the log, and however often it comes.
+
+        For what was asked for by name; the caller keeps a bound of its own.
+        """
+        entry = CATALOGUE.get(event)
+        assert entry is not None, f"event {event!r} is not in the catalogue"
+        assert entry.allowed.issuperset(fields), f"event {event!r} has no such field"
+        getattr(self._logger, entry.level)(event, **fields)
+
     def tick(self) -> None:
         """Write what waits and report what was left out; for a timer of about a second."""
         for (event, value), suppressed in self._limiter.expire(self._monotonic_now()):

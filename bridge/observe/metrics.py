@@ -133,6 +133,7 @@ class _BridgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._labelled()
         yield from self._plain()
+        yield from _trace_families(self._counters)
         yield _histogram(self._latency)
         gauges = self._gauges()
         yield from _gauge_families(gauges, self._counters)
@@ -304,6 +305,27 @@ def _labelled_counters(
             counters.protocol_errors,
         ),
     )
+
+
+def _trace_families(counters: Counters) -> Iterator[Metric]:
+    for name, label, meaning, values in (
+        (
+            "bridge_trace_contexts_malformed",
+            "field",
+            "Messages whose traceparent or tracestate was malformed and was not passed on.",
+            msgspec.structs.asdict(counters.traces),
+        ),
+        (
+            "bridge_trace_spans",
+            "outcome",
+            "Spans of sampled messages, by what became of them.",
+            counters.spans,
+        ),
+    ):
+        family = CounterMetricFamily(name, meaning, labels=[label])
+        for value, count in values.items():
+            family.add_metric([value], count)
+        yield family
 
 
 def _histogram(latency: LatencyHistogram) -> Metric:

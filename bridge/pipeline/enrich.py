@@ -1,6 +1,5 @@
 """What the server adds: its time, the drift, the idempotency key, the headers that go along."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from types import MappingProxyType
@@ -10,6 +9,13 @@ from bridge.config.sections import Route
 from bridge.fleet.dedup_window import Kind, compact_parts
 from bridge.kafka.record import Headers, Instant, Kept, Origin, Reading
 from bridge.mqtt.packets import Inbound, PoisonPublish
+from bridge.pipeline.trace_context import (
+    TRACEPARENT,
+    TRACESTATE,
+    TraceTally,
+    add_repeated,
+    keep_sound,
+)
 from bridge.pipeline.verdict import Telemetry
 from bridge.pipeline.wording import cut, escape
 
@@ -23,17 +29,10 @@ _BLANK_DIGEST = blake2b(digest_size=8)
 _PROPERTIES_READ_MAX = 1_000
 """User Properties looked at: a 2 MB packet could carry 400,000."""
 _PROPERTY_BYTES_MAX = 1_024
-_TRACE_BYTES_MAX = 512
-"""What W3C Trace Context asks a carrier to hold of `tracestate`."""
 _ID_BYTES_MAX = 256
 IDEMPOTENCY_KEY = "idempotency-key"
-_TRACEPARENT = "traceparent"
-_TRACESTATE = "tracestate"
-_ALWAYS_READ = frozenset((IDEMPOTENCY_KEY, _TRACEPARENT, _TRACESTATE))
-_IS_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?"
-).fullmatch
-_IS_TRACESTATE = re.compile(r"[ -~\t]+").fullmatch
+_TRACE_NAMES = (TRACEPARENT, TRACESTATE)
+_ALWAYS_READ = frozenset((IDEMPOTENCY_KEY, *_TRACE_NAMES))
 
 
 class Identity(NamedTuple):
@@ -48,13 +47,24 @@ class Identity(NamedTuple):
 NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
 
 
-def read_properties(sent: Sequence[tuple[str, str]], route: Route | None) -> dict[str, str]:
-    """Pick the User Properties that anything reads; of a repeated name the first counts."""
+def read_properties(
+    sent: Sequence[tuple[str, str]], route: Route | None, traces: TraceTally
+) -> dict[str, str]:
+    """Pick the User Properties that anything reads; of a repeated name the first counts.
+
+    Of Trace Context only what is sound stays; what is not is counted in `traces`.
+    """
     wanted = _ALWAYS_READ.union(route.user_properties) if route else _ALWAYS_READ
     found: dict[str, str] = {}
     for name, value in sent[:_PROPERTIES_READ_MAX]:
-        if name in wanted and name not in found:
+        if name not in wanted:
+            continue
+        if name not in found:
             found[name] = value
+        elif name in _TRACE_NAMES:
+            add_repeated(found, name, value)
+    if TRACEPARENT in found or TRACESTATE in found:
+        keep_sound(found, traces)
     return found
 
 
@@ -112,30 +122,12 @@ def carried_headers(
     if is_retained:
         headers.append(("mqtt.retained", b"true"))
     if properties:
-        headers += _trace_headers(properties)
+        headers += [
+            (name, properties[name].encode()) for name in _TRACE_NAMES if name in properties
+        ]
         headers += [
             (f"mqtt.user.{name}", cut(properties[name], _PROPERTY_BYTES_MAX))
             for name in names
             if name in properties
         ]
     return headers
-
-
-def _trace_headers(properties: Mapping[str, str]) -> Headers:
-    """Pass W3C Trace Context on; without a sound traceparent its tracestate means nothing."""
-    parent = properties.get(_TRACEPARENT, "")
-    if len(parent) > _TRACE_BYTES_MAX or not _is_traceparent(parent):
-        return []
-    headers: Headers = [(_TRACEPARENT, parent.encode())]
-    state = properties.get(_TRACESTATE, "")
-    if len(state) > _TRACE_BYTES_MAX:
-        # Whole members leave from the right, as the specification has it.
-        state = state[: _TRACE_BYTES_MAX + 1].rpartition(",")[0]
-    if _IS_TRACESTATE(state):
-        headers.append((_TRACESTATE, state.encode()))
-    return headers
-
-
-def _is_traceparent(text: str) -> bool:
-    """Version 00 has four fields; a later version may go on after them."""
-    return _IS_TRACEPARENT(text) is not None and (not text.startswith("00-") or len(text) == 55)  # noqa: PLR2004

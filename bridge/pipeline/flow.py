@@ -34,6 +34,7 @@ from bridge.pipeline.roll import Roll
 from bridge.pipeline.route import write_opaque, write_telemetry
 from bridge.pipeline.shadow import Shadow
 from bridge.pipeline.timestamps import Timestamp, read_timestamp
+from bridge.pipeline.trace_context import TraceTally
 from bridge.pipeline.validate import NOT_JUDGED, TimeBounds, validate
 from bridge.pipeline.verdict import (
     Dropped,
@@ -128,12 +129,14 @@ class Flow:
         registry: Registry | None = None,
         stages: Stages = _STAGES,
         roll: Roll | None = None,
+        traces: TraceTally | None = None,
         shadow: Shadow | None = None,
     ) -> None:
         """Without a policy `registry` still says which devices a gateway may speak for."""
         self._addresses = AddressBook(routes)
         self._own_bounds = self._bounds = TimeBounds.of(validation)
         self._roll = roll
+        self._traces = traces or TraceTally()
         self._shadow = shadow
         self._dead_letters = DeadLetters(kafka_topic=dead_letter_topic, entropy=entropy)
         self._duplicates = duplicates or Duplicates(None)
@@ -208,7 +211,7 @@ class Flow:
             if isinstance(packet, PoisonPublish):
                 return self._reject(packet, judge_poison(packet), address, properties, received)
             if packet.user_properties:
-                properties = read_properties(packet.user_properties, address.route)
+                properties = read_properties(packet.user_properties, address.route, self._traces)
             route = address.route
             if not address.is_valid or route is None:
                 rejected = judge_address(address, packet.topic)
@@ -233,7 +236,7 @@ class Flow:
     ) -> tuple[Verdict, Single]:
         """Carry one reading whose batch was taken apart before, and which came back alone."""
         address = self._addresses[packet.topic]
-        properties = read_properties(packet.user_properties, address.route)
+        properties = read_properties(packet.user_properties, address.route, self._traces)
         try:
             piece = reopen_reading(
                 packet, address, self._registry, head=head, written=written, index=index

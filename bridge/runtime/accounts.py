@@ -20,6 +20,7 @@ from bridge.observe.examples import Examples
 from bridge.observe.log import EventLog
 from bridge.pipeline.verdict import Reason
 from bridge.runtime.detour import Follower, Safe
+from bridge.runtime.witnesses import Witnesses
 
 _FAILED: Final = frozenset({str(Reason.KAFKA_REFUSED), str(Reason.INTERNAL_ERROR)})
 
@@ -40,6 +41,7 @@ class Books(msgspec.Struct, frozen=True):
     log: EventLog
     type_of: Callable[[bytes], str] | None = None
     """Label of the type of a device; None, there is no registry."""
+    witnesses: Witnesses = msgspec.field(default_factory=Witnesses)
     examples: Examples | None = None
     """Of dead letters, as they were written; None, `ops.examples` is off."""
 
@@ -55,6 +57,7 @@ class Accounts:
         self._counters = books.counters
         self._latency = books.latency
         self._type_of = books.type_of
+        self._witnesses = books.witnesses
         self._duplicates = duplicates
         self._journal = journal
 
@@ -69,6 +72,9 @@ class Accounts:
 
     def settle_shed(self, dropped: Iterable[tuple[Record, Settleable | None]]) -> None:
         """Settle what is dropped because Kafka is slow, and who waited for the same message."""
+        dropped = list(dropped)
+        if self._witnesses.is_on:
+            self._witnesses.shed(dropped)
         for record, receipt in dropped:
             for each in (receipt, *self._duplicates.abandon(record.dedup_key)):
                 self.settle_dropped(SHED, each)
@@ -114,6 +120,8 @@ class Accounts:
         counters.messages[Status.FLAGGED] += flagged
         counters.settled[Outcome.PRODUCED] += produced
         counters.readings[Outcome.PRODUCED] += readings
+        if self._witnesses.is_on:
+            self._witnesses.confirmed(confirmed, now)
 
     def confirm_spooled(self, shipments: list[Shipment], promised: list[bool], now: float) -> None:
         """Count what came out of the spool, or was confirmed on its way there."""
@@ -131,6 +139,8 @@ class Accounts:
             counters.readings[Outcome.PRODUCED] += type(record.origin) is Reading
         self._note_known([each.record.dedup_key for each in shipments])
         self._count_types(shipments)
+        if self._witnesses.is_on:
+            self._witnesses.confirmed(shipments, now)
 
     def _note_known(self, keys: list[bytes]) -> None:
         """Note the keys of what Kafka has, and settle who waited for them."""
@@ -165,6 +175,8 @@ class Accounts:
                 each.receipt.settle()
                 self._latency.observe_many(each.record.received.monotonic_s, now, 1)
         self.settle_duplicates(self._duplicates.confirm([each.record.dedup_key for each in safe]))
+        if self._witnesses.is_on:
+            self._witnesses.spooled(safe, now)
 
     def settle_found(self, followers: Sequence[Follower]) -> None:
         """Settle what was not produced, because Kafka was found to have it."""
@@ -172,6 +184,8 @@ class Accounts:
         self.settle_duplicates(
             self._duplicates.confirm([each.record.dedup_key for each in followers])
         )
+        if self._witnesses.is_on:
+            self._witnesses.found(followers)
 
 
 def _status(record: Record) -> Status:

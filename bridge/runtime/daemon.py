@@ -97,6 +97,7 @@ class Daemon:
         self._narrator = parts.narrator
         self._link = parts.link
         self._vitals = parts.vitals
+        self._onlookers = parts.onlookers
         self._memory = MemoryKeeper(now=clock.monotonic_s())
         self._supervisor = Supervisor(environment)
         self._certificates = CertificateWatch(certificate_files(config), log)
@@ -156,6 +157,7 @@ class Daemon:
             self._loop.create_task(self._fleet.state.run(), name="fleet-state"),
             self._loop.create_task(self._supervisor.feed(self._vitals.is_live), name="watchdog"),
             self._loop.create_task(self._certificates.run(), name="certificates"),
+            self._loop.create_task(self._onlookers.run(), name="onlookers"),
             self._loop.create_task(self._files.run(), name="files"),
         ]
         if self._registry_source is not None:

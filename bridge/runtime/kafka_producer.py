@@ -54,6 +54,8 @@ class KafkaProducer:
         """
         self._properties = dict(properties)
         self._on_error = on_error
+        self.note_place: Callable[[Shipment, int, int], None] | None = None
+        """Told partition and offset of each record confirmed, while somebody asks for them."""
         self.generation = 0
         """Grows with each rebuild; what was sent aside to an older one may never be reported."""
         self._reports: list[Report] = []
@@ -145,7 +147,7 @@ class KafkaProducer:
         if self._successor is not None:
             return shipments
         produce = self._handle.producer.produce
-        on_delivery = self._on_delivery
+        on_delivery = self._on_delivery if self.note_place is None else self._on_placed_delivery
         reports = self._reports
         for position, shipment in enumerate(shipments):
             record = shipment.record
@@ -176,6 +178,14 @@ class KafkaProducer:
         reports: list[Report], shipment: Shipment, error: KafkaError | None, _: Message
     ) -> None:
         reports.append((shipment, None if error is None else error.name()))
+
+    def _on_placed_delivery(
+        self, reports: list[Report], shipment: Shipment, error: KafkaError | None, told: Message
+    ) -> None:
+        """Take a report whose place is asked for; no other report pays for it."""
+        if error is None and self.note_place is not None:
+            self.note_place(shipment, told.partition() or 0, told.offset() or 0)
+        self._on_delivery(reports, shipment, error, told)
 
     def send_aside(
         self,

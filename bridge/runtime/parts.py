@@ -31,6 +31,7 @@ from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.mqtt_session import make_session, topic_filters_of
 from bridge.runtime.mqtt_transport import LinkObserver, MqttLink
 from bridge.runtime.narrator import Narrator
+from bridge.runtime.onlookers import Onlookers, make_follow_requests, make_traces
 from bridge.runtime.recovery import Recovery
 from bridge.runtime.registry_source import RegistrySource, make_registry_source
 from bridge.runtime.session_memory import SessionMemory
@@ -95,11 +96,7 @@ class Parts:
             self.state, window=window_of(config), client_id=mqtt.client_id, log=log
         )
         self.duplicates = make_duplicates(config)
-        self.importances = Importances(
-            config.route,
-            config.dead_letter.kafka_topic,
-            None if config.registry is None else self.registry,
-        )
+        self.importances = self._make_importances()
         self.fleet = self._make_fleet()
         self.registry_source = self._make_registry_source(log)
         self.outbox = Outbox(Unsettled(mqtt.unsettled_max, mqtt.unsettled_bytes_max))
@@ -122,6 +119,7 @@ class Parts:
         self.link = MqttLink(mqtt, self.session, link_observer, password=self._mqtt_password)
         self.traffic.reading.reader = self.link
         self.vitals = self._make_vitals()
+        self.onlookers = self._make_onlookers()
 
     def _make_books(self, log: EventLog) -> Books:
         return Books(
@@ -273,6 +271,7 @@ class Parts:
             policy=Policy.of(config.validation, self.registry, allowance),
             stages=Stages(decode=self._decoding.decode),
             roll=self.fleet.attendance.roll,
+            traces=self.books.counters.traces,
             shadow=self.shadow,
         )
 
@@ -313,6 +312,19 @@ class Parts:
 
     def _on_rebuilt(self) -> None:
         self.recovery.on_rebuilt()
+
+    def _make_importances(self) -> Importances:
+        config = self._config
+        registry = None if config.registry is None else self.registry
+        return Importances(config.route, config.dead_letter.kafka_topic, registry)
+
+    def _make_onlookers(self) -> Onlookers:
+        config, books = self._config, self.books
+        requests = make_follow_requests(
+            self._routes, books.witnesses, books.log, directory=self.state, clock=self._clock
+        )
+        traces = make_traces(config, books.counters)
+        return Onlookers(books.witnesses, self.producer, requests, traces, books.log)
 
     def _make_vitals(self) -> Vitals:
         return Vitals(

@@ -144,6 +144,8 @@ class Traffic:
             first = received.packets[receipts.index(None)]
             self._books.log.emit("mqtt_qos0_received", mqtt_topic=first.topic)
         outcomes = self.flow.process(received.packets, now)
+        if self._books.witnesses.is_on:
+            self._books.witnesses.judged(received.packets, outcomes, now)
         records, owed = self._sort(outcomes, receipts)
         if self._shedder is not None and self._shedder.is_dropping:
             records, owed, dropped = self._shedder.split(records, owed)

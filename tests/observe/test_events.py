@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.observe.catalogue import fleet, kafka, mqtt, process, spool, watch
+from bridge.observe.catalogue import fleet, following, kafka, mqtt, process, spool, watch
 from bridge.observe.catalogue.entry import Event, Level
 from bridge.observe.events import CATALOGUE, render_markdown
 
@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "log-events.md"
 SOURCES = Path(__file__).parents[2] / "bridge"
 ENTRIES = (
     *(*process.EVENTS, *mqtt.EVENTS, *kafka.EVENTS),
-    *(*spool.EVENTS, *fleet.EVENTS, *watch.EVENTS),
+    *(*spool.EVENTS, *fleet.EVENTS, *following.EVENTS, *watch.EVENTS),
 )
 
 

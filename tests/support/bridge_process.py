@@ -55,6 +55,8 @@ class BridgeProcess(ChildProcess):
         self.ops_port = free_port()
         self.config_path = directory / "bridge.toml"
         self.env = dict(env or {})
+        self.arguments: tuple[str, ...] = ()
+        """More of the command line, from the next start on."""
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "state").mkdir(exist_ok=True)
         self.write_config(config)
@@ -85,6 +87,7 @@ class BridgeProcess(ChildProcess):
             self._command,
             "--config",
             self.config_path,
+            *self.arguments,
         ]
         self.spawn(command, cwd=self.directory, env=env)
 

@@ -4,6 +4,8 @@ import argparse
 import math
 
 PORT_MAX = 65_535
+PERIOD_MIN_S = 0.1
+PERIOD_MAX_S = 3_600.0
 
 
 def port(text: str) -> int:
@@ -33,6 +35,16 @@ def amount(text: str) -> float:
         raise argparse.ArgumentTypeError(f'"{text}" is not a number') from None
     if not math.isfinite(value) or value < 0:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
+    return value
+
+
+def period(text: str) -> float:
+    """Read how often something is done: 0.1 s to an hour."""
+    value = amount(text)
+    if not PERIOD_MIN_S <= value <= PERIOD_MAX_S:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not between {PERIOD_MIN_S} and {PERIOD_MAX_S:.0f} seconds"
+        )
     return value
 
 

@@ -86,7 +86,7 @@ def _flow(view: View) -> RenderableType:
         Text(sparkline(view.latency_history_s), style=ACCENT),
         Text("to the consumer", style=QUIET),
     )
-    return _panel(table, "flow")
+    return framed(table, "flow")
 
 
 def _records(view: View, *, rows: int, is_wide: bool) -> RenderableType:
@@ -115,7 +115,7 @@ def _records(view: View, *, rows: int, is_wide: bool) -> RenderableType:
         )
     for _ in range(rows - len(recent)):
         table.add_row()
-    return _panel(table, "telemetry-raw, newest first")
+    return framed(table, "telemetry-raw, newest first")
 
 
 def _dead_letters(view: View, *, rows: int) -> RenderableType:
@@ -134,7 +134,7 @@ def _dead_letters(view: View, *, rows: int) -> RenderableType:
         )
     for _ in range(rows - len(letters)):
         table.add_row()
-    return _panel(table, "telemetry-dlq, by reason")
+    return framed(table, "telemetry-dlq, by reason")
 
 
 def _bridge(view: View) -> RenderableType:
@@ -154,7 +154,7 @@ def _bridge(view: View) -> RenderableType:
         counters.append(f"{value:,.0f} ", style="bold")
         counters.append(f"{name}   ", style=QUIET)
     table.add_row(parts, counters)
-    return _panel(table, "the bridge about itself")
+    return framed(table, "the bridge about itself")
 
 
 def _footer(view: View) -> RenderableType:
@@ -168,7 +168,8 @@ def _footer(view: View) -> RenderableType:
     return footer
 
 
-def _panel(content: RenderableType, title: str) -> Panel:
+def framed(content: RenderableType, title: str) -> Panel:
+    """Draw a quiet frame around something."""
     return Panel(
         content,
         title=Text(title, style=QUIET),
