@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+from bridge.config.extras import missing_extra
 from bridge.config.problems import Problem
 from bridge.config.sections import TraceSection
 
@@ -15,8 +16,8 @@ def check_trace(section: TraceSection) -> Iterator[Problem]:
     if section.sample_ratio and not is_package_there():
         yield Problem(
             ("trace", "sample_ratio"),
-            f"{section.sample_ratio:g} needs OpenTelemetry, which is not installed;"
-            " install mqtt-kafka-bridge[otel], the extra, or write 0",
+            f"{section.sample_ratio:g} asks for spans, but"
+            f" {missing_extra('opentelemetry', 'otel')}; or write 0",
         )
     try:
         parts = urlsplit(section.endpoint)

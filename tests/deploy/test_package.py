@@ -20,7 +20,7 @@ from tests.support.certificates import PROJECT
 from tests.support.installation import Installation
 from tests.support.wheels import build
 
-EXTRAS = {"all", "completion", "protobuf", "dev"}
+EXTRAS = {"all", "completion", "otel", "protobuf", "dev"}
 CARRIED = {
     "bridge.toml": "config/bridge.toml",
     "monitoring/runbook.md": "docs/runbook.md",
@@ -195,7 +195,7 @@ def test_the_installed_command_prints_the_schema_of_its_configuration(bare: Inst
     assert json.loads(json.dumps(build_schema())) == json.loads(done.stdout)
 
 
-def test_without_extras_only_what_reads_protobuf_cannot_be_imported(bare: Installation) -> None:
+def test_without_extras_only_what_needs_one_cannot_be_imported(bare: Installation) -> None:
     done = bare.python(IMPORT_ALL)
 
     assert "" == done.stderr
@@ -203,6 +203,7 @@ def test_without_extras_only_what_reads_protobuf_cannot_be_imported(bare: Instal
         "bridge.config.protobuf_schema": "google",
         "bridge.pipeline.formats.protobuf": "google",
         "bridge.pipeline.formats.published": "google",
+        "bridge.runtime.traces": "opentelemetry",
     } == json.loads(done.stdout)
 
 

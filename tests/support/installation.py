@@ -70,8 +70,13 @@ class Installation:
 
     def _link(self, package: Distribution) -> None:
         assert package.files is not None, f"{package.name} does not say what its files are"
-        for name in {file.parts[0] for file in package.files} - {"..", "__pycache__"}:
-            (self._packages / name).symlink_to(str(package.locate_file(name)))
+        for file in package.files:
+            if ".." in file.parts or "__pycache__" in file.parts:
+                continue
+            # File by file: several packages may share one namespace.
+            link = self._packages / file
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(str(package.locate_file(file)))
 
 
 def _needed(package: Distribution, extras: Iterable[str]) -> Iterator[Distribution]:
