@@ -322,7 +322,8 @@ class Daemon:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            reach("loop")
+            if reach("loop"):
+                self._counters.received += 1
             now = clock.monotonic_s()
             self._log.tick()
             self._traffic.serve()

@@ -7,9 +7,10 @@ at the start, before anything runs that could reach a point:
     BRIDGE_FAULT_POINTS="spool_committed=kill@3,loop=stall:60"
 
 `kill` is SIGKILL to ourselves: nothing is flushed. `raise` raises `InjectedFaultError`.
-`stall:SECONDS` blocks the thread that reached the point. With `@N` it happens at the N-th time and
-only then, without at every time. What is unknown is refused: a test whose fault never happens
-would prove nothing.
+`stall:SECONDS` blocks the thread that reached the point. `miscount`, at `loop` only, counts one
+message that never was, so that the alarm of the books can be heard. With `@N` it happens at the
+N-th time and only then, without at every time. What is unknown is refused: a test whose fault
+never happens would prove nothing.
 """
 
 import os
@@ -24,7 +25,7 @@ import msgspec
 
 from bridge.errors import BridgeError, ConfigError
 
-Action: TypeAlias = Literal["kill", "raise", "stall"]
+Action: TypeAlias = Literal["kill", "raise", "stall", "miscount"]
 
 VARIABLE: Final = "BRIDGE_FAULT_POINTS"
 POINTS: Final = frozenset(
@@ -40,7 +41,7 @@ POINTS: Final = frozenset(
 )
 STALL_S_MAX: Final = 3_600.0
 _FAULT: Final = re.compile(
-    r"(?P<point>\w+)=(?P<action>kill|raise|stall)"
+    r"(?P<point>\w+)=(?P<action>kill|raise|stall|miscount)"
     r"(?::(?P<seconds>\d+(?:\.\d+)?))?(?:@(?P<at>[1-9]\d*))?"
 )
 
@@ -58,8 +59,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     at: int | None = None
     """The number of the time; None: every time."""
 
-    def happen(self) -> None:
-        """Do it.
+    def happen(self) -> bool:
+        """Do it, or tell that the caller is to do it.
 
         Raises:
             InjectedFaultError: The action is to raise.
@@ -71,6 +72,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
                 raise InjectedFaultError(f"fault point {self.point!r} was reached")
             case "stall":
                 time.sleep(self.stall_s)
+            case "miscount":
+                return True
+        return False
 
 
 class FaultPoints:
@@ -81,26 +85,27 @@ class FaultPoints:
         self._times = dict.fromkeys(faults, 0)
         self._lock = threading.Lock()
 
-    def reach(self, point: str) -> None:
-        """Count this time, and let the fault happen if it is its turn."""
+    def reach(self, point: str) -> bool:
+        """Count this time, and let the fault happen if it is its turn; True: miscount."""
         assert point in POINTS, f"fault point {point!r} is not in the list"
         fault = self._faults.get(point)
         if fault is None:
-            return
+            return False
         with self._lock:
             self._times[point] += 1
             times = self._times[point]
-        if fault.at is None or fault.at == times:
-            fault.happen()
+        return (fault.at is None or fault.at == times) and fault.happen()
 
 
 _armed: FaultPoints | None = None
 
 
-def reach(point: str) -> None:
-    """Say that this point is reached: nothing happens unless a test has armed it."""
-    if _armed is not None:
-        _armed.reach(point)
+def reach(point: str) -> bool:
+    """Say that this point is reached: nothing happens unless a test has armed it.
+
+    True where the caller is to miscount.
+    """
+    return _armed is not None and _armed.reach(point)
 
 
 def arm(environment: Mapping[str, str]) -> list[Fault]:
@@ -143,12 +148,14 @@ def _parse_fault(word: str) -> Fault:
     found = _FAULT.fullmatch(word)
     if found is None:
         raise ValueError(
-            f"{word!r} is not POINT=ACTION, where ACTION is kill, raise or stall:SECONDS,"
+            f"{word!r} is not POINT=ACTION, where ACTION is kill, raise, stall:SECONDS or miscount,"
             " with @N for the N-th time alone"
         )
     point, action, seconds = found["point"], found["action"], found["seconds"]
     if point not in POINTS:
         raise ValueError(f"{word!r}: no such point; there are {', '.join(sorted(POINTS))}")
+    if action == "miscount" and point != "loop":
+        raise ValueError(f"{word!r}: only loop can miscount")
     if (seconds is not None) != (action == "stall"):
         raise ValueError(f"{word!r}: stall has seconds, as stall:0.5, and no other action has")
     stall_s = float(seconds or 0)

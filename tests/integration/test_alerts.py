@@ -6,11 +6,13 @@ Kafka is librdkafka's own in process, which can be slow, refuse and go away with
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bridge.runtime.kernel_clock import ask_kernel
 from tests.integration.scene import QUIET_DEADLINE_S, Scene, await_oldest_unsettled
 from tests.integration.speakers import INTERVAL_S, MQTT, SILENCE, Speakers
 from tests.support.bridge_process import BridgeProcess, Config
@@ -77,6 +79,10 @@ class Field:
         self.bridge = bridge
         self._devices = devices
         self._scrapes = scrapes
+
+    def publish(self, messages: list[DeviceMessage]) -> None:
+        """Let devices publish."""
+        self._devices.publish(messages)
 
     def pass_minutes(self, minutes: int, messages: Callable[[], list[DeviceMessage]]) -> None:
         """Let devices publish, the bridge settle it all, and Prometheus scrape, again and again."""
@@ -310,6 +316,47 @@ def test_a_fleet_that_falls_silent(
     scrapes.take(samples)
 
     scrapes.assert_firing("BridgeFleetSilent")
+
+
+def test_books_that_do_not_balance(
+    scene: Scene, scrapes: Scrapes, start_bridge: Callable[[Config], BridgeProcess]
+) -> None:
+    bridge = start_bridge(scene.config())
+    bridge.stop()
+    bridge.env["BRIDGE_FAULT_POINTS"] = "loop=miscount@2"
+    bridge.start()
+    samples = eventually(
+        bridge.metrics,
+        lambda seen: seen.get("bridge_conservation_residue") == 1,
+        what="the books do not balance",
+    )
+
+    scrapes.take(samples, minutes=2)
+
+    scrapes.assert_firing("BridgeConservationBroken")
+    assert 70 == bridge.stop()
+    assert 1 == bridge.events("conservation_broken")[-1]["residue"]
+
+
+@pytest.mark.skipif(
+    (kernel := ask_kernel()) is not None and bool(kernel.is_kept),
+    reason="the kernel says that somebody keeps this host's clock, and then it is believed",
+)
+def test_a_host_whose_clock_the_whole_fleet_contradicts(
+    field: Callable[..., Field], scrapes: Scrapes
+) -> None:
+    ahead = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    working = field()
+    working.publish([telemetry(f"device-{each}", 0, timestamp=ahead) for each in range(10)])
+    samples = eventually(
+        working.bridge.metrics,
+        lambda seen: seen["bridge_host_clock_trusted"] == 0,
+        what="the clock is doubted",
+    )
+
+    scrapes.take(samples, minutes=2)
+
+    scrapes.assert_firing("BridgeHostClockDoubted")
 
 
 def test_neither_many_devices_nor_what_they_did_make_more_series(

@@ -54,8 +54,9 @@ def test_several_faults_are_read_with_blanks_between_them() -> None:
     ("text", "problem"),
     [
         ("spol_committed=kill", "'spol_committed=kill': no such point; there are delivery_"),
-        ("loop=explode", "'loop=explode' is not POINT=ACTION, where ACTION is kill, raise or"),
+        ("loop=explode", "'loop=explode' is not POINT=ACTION, where ACTION is kill, raise,"),
         ("loop", "'loop' is not POINT=ACTION"),
+        ("spool_commit=miscount", "'spool_commit=miscount': only loop can miscount"),
         ("loop=kill@0", "'loop=kill@0' is not POINT=ACTION"),
         ("loop=kill@3x", "'loop=kill@3x' is not POINT=ACTION"),
         ("loop=stall", "'loop=stall': stall has seconds, as stall:0.5, and no other action has"),
