@@ -318,6 +318,17 @@ def test_a_fleet_that_falls_silent(
     scrapes.assert_firing("BridgeFleetSilent")
 
 
+def test_a_configuration_that_cannot_be_used(scene: Scene, scrapes: Scrapes) -> None:
+    bridge = scene.start()
+    scrapes.take(bridge.metrics(), minutes=2)
+
+    bridge.write_config(scene.config(limits={"burst": 0}))
+    bridge.wait_for_event("reload_refused")
+    scrapes.take(bridge.metrics(), minutes=2)
+
+    scrapes.assert_firing("BridgeReloadRefused")
+
+
 def test_books_that_do_not_balance(
     scene: Scene, scrapes: Scrapes, start_bridge: Callable[[Config], BridgeProcess]
 ) -> None:
