@@ -25,6 +25,8 @@ class MqttState(enum.StrEnum):
 
     SUBSCRIBED = "subscribed"
     MQTT_AWAY = "mqtt_away"
+    SUBSCRIBING = "subscribing"
+    """Connected; the SUBACK has not come, or waits in a socket that is not read for now."""
     MQTT_REFUSES = "mqtt_refuses"
     """Connection or subscription refused, or granted without QoS 1."""
 

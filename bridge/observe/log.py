@@ -130,10 +130,14 @@ class EventLog:
             self._reported_lost += lost
             self.emit("log_lines_lost", lost=lost)
 
-    def close(self) -> None:
-        """Report every count, give a slow reader one second, and let go."""
+    def report_suppressed(self) -> None:
+        """Report every count now, so that what is said next is the last word."""
         for (event, value), suppressed in self._limiter.expire(float("inf")):
             self._report_suppressed(event, value, suppressed)
+
+    def close(self) -> None:
+        """Report every count, give a slow reader one second, and let go."""
+        self.report_suppressed()
         self._lines.flush(timeout_s=_CLOSE_TIMEOUT_S)
         self._lines.close()
 

@@ -1,6 +1,6 @@
 """Layer 1, protocol: may these bytes be decoded, as what, and do they decode."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -132,8 +132,8 @@ def _choose(payload: bytes, content_type: str | None, route: Route) -> str | Rej
     return route.format
 
 
-def decoding_of(config: BridgeConfig) -> Decoding:
-    """Make ready what the routes need; called once, since it reads the descriptor sets.
+def decoding_of(config: BridgeConfig, left: Sequence[Route] = ()) -> Decoding:
+    """Make ready what the routes need, and those that were left; it reads the descriptor sets.
 
     Raises:
         ConfigError: one of them does not serve.
@@ -145,7 +145,7 @@ def decoding_of(config: BridgeConfig) -> Decoding:
             layout=None if route.layout is None else config.layout[route.layout],
             protobuf=None if route.protobuf is None else mappings[route.protobuf],
         )
-        for route in config.route
+        for route in (*left, *config.route)
     }
     return Decoding(choices)
 

@@ -28,6 +28,7 @@ from bridge.runtime.gap_records import GapRecords
 from bridge.runtime.importances import Importances
 from bridge.runtime.kafka_producer import Handle, KafkaProducer, kafka_properties
 from bridge.runtime.kafka_watch import KafkaWatch
+from bridge.runtime.left_routes import left_behind, recall, remember
 from bridge.runtime.mqtt_session import make_session, topic_filters_of
 from bridge.runtime.mqtt_transport import LinkObserver, MqttLink
 from bridge.runtime.narrator import Narrator
@@ -72,8 +73,6 @@ class Parts:
         """
         mqtt = config.mqtt
         self._config = config
-        self._left_routes: list[Route] = []
-        """Of earlier configurations of this process: the MQTT broker may have queued for them."""
         self._environment = environment
         self._on_bug = on_bug
         self._clock = LoopClock(asyncio.get_running_loop())
@@ -81,7 +80,11 @@ class Parts:
         self.registry = Registry()
         self.books = self._make_books(log)
         self.state = state_directory(mqtt.client_id, environment)
-        memory = SessionMemory(self.state, client_id=mqtt.client_id, address=self.address, log=log)
+        self._memory = memory = SessionMemory(
+            self.state, client_id=mqtt.client_id, address=self.address, log=log
+        )
+        self._left_routes = recall(memory.now, config)
+        remember(memory.now, config, self._left_routes)
         self.session = make_session(config, memory)
         self._properties = properties = kafka_properties(config, environment)
         self.producer = KafkaProducer(properties, on_error=on_kafka_error)
@@ -92,6 +95,7 @@ class Parts:
             on_change=on_kafka_change,
         )
         self.tail = make_tail_reader(config, properties, log)
+        self.tail.add(each.kafka_topic for each in self._left_routes)
         self.journal = WindowJournal(
             self.state, window=window_of(config), client_id=mqtt.client_id, log=log
         )
@@ -106,7 +110,7 @@ class Parts:
             self.spooling, self.outbox, log, bytes_max=config.spool.bytes_max
         )
         self.shedder = self._make_shedder()
-        self._decoding = decoding_of(config)
+        self._decoding = decoding_of(config, self._left_routes)
         self.shadow = make_shadow(config, self.registry, self._decoding, log)
         self.flow = self._make_flow()
         self.traffic = self._make_traffic()
@@ -137,10 +141,9 @@ class Parts:
         What comes still through a filter that went is carried by the route that it had.
         """
         before, self._config = self._config, config
-        filters = {each.filter for each in config.route}
-        self._left_routes = [
-            each for each in (*before.route, *self._left_routes) if each.filter not in filters
-        ]
+        self._left_routes = left_behind(config, before.route, self._left_routes)
+        remember(self._memory.now, config, self._left_routes)
+        self._memory.save()
         self.fleet.limit(config)
         decoding.succeed(self._decoding)
         self._decoding = decoding
@@ -152,9 +155,10 @@ class Parts:
         self.vitals.follow(config, self.shadow)
         self.importances.learn(self._routes())
         self.shedder.learn()
-        kafka_topics = [each.kafka_topic for each in self._routes()]
-        self.watch.follow([*kafka_topics, config.dead_letter.kafka_topic])
-        self.tail.add(kafka_topics)
+        # What is left may be gone in Kafka as well: nobody is to be not ready for it.
+        current = [each.kafka_topic for each in config.route]
+        self.watch.follow([*current, config.dead_letter.kafka_topic])
+        self.tail.add(each.kafka_topic for each in self._routes())
         if topic_filters_of(config) != self.session.settings.topic_filters:
             self.session.change_filters(topic_filters_of(config), now=now_s)
             self.link.flush()

@@ -10,7 +10,7 @@ import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -45,6 +45,8 @@ class Remembered(msgspec.Struct, kw_only=True):
     """As the broker granted it."""
     topic_filters: list[str] = []
     """Subscribed in that session."""
+    routes: list[dict[str, Any]] = []
+    """Of the configuration, and of those before: messages may be queued for their filters."""
     last_connected_at: float | None = None
     """When the broker was last heard of on an established connection; None: never."""
     drops_count: int | None = None

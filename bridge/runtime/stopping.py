@@ -134,6 +134,7 @@ class Stopping:
         residue = self._parts.vitals.residue()
         if residue:
             self._log.emit("conservation_broken", residue=residue, in_flight=in_flight, **account)
+        self._log.report_suppressed()
         exit_code = ExitCode.BUG if residue or is_failed else ExitCode.OK
         self._log.emit(
             "bridge_stopped",

@@ -249,6 +249,8 @@ class Vitals:
             return MqttState.MQTT_REFUSES
         if self._session.phase is Phase.SUBSCRIBED and self._session.is_promise_kept:
             return MqttState.SUBSCRIBED
+        if self._session.phase is Phase.CONNECTED:
+            return MqttState.SUBSCRIBING
         return MqttState.MQTT_AWAY
 
     def _idle_s(self, now: float) -> float:

@@ -1,5 +1,6 @@
 """The configuration read anew while messages flow: what is taken, refused, and left for later."""
 
+import itertools
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from tests.integration.scene import Scene, await_received
 from tests.support.bridge_process import BridgeProcess, HttpAnswer
 from tests.support.devices import fleet, telemetry
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, let_last
 from tests.support.kafka_cluster import KafkaProcess
 
 RATE_PER_S = 500.0
@@ -154,6 +155,36 @@ def test_a_filter_that_only_the_file_of_the_last_process_had_is_left_at_a_start(
     bridge.start()
 
     bridge.wait_for_event("mqtt_unsubscribed", filters=["sites/+/t"], refused=[])
+
+
+def test_what_was_queued_for_a_route_that_a_restart_removed_is_carried_once(scene: Scene) -> None:
+    scene.create_topics()
+    both = scene.config()
+    both["route"].append({"filter": "sites/+/t", "kafka_topic": scene.telemetry})
+    bridge = scene.start()
+    reload(bridge, both)
+    bridge.wait_for_event("mqtt_subscribed", filters=["devices/+/telemetry", "sites/+/t"])
+    devices = scene.devices(window=500)
+    devices.start(
+        (
+            telemetry(f"site-{n % 20}", n // 20, mqtt_topic=f"sites/site-{n % 20}/t")
+            for n in itertools.count()
+        ),
+        rate_per_s=1_000.0,
+    )
+    await_received(bridge, 1_500)
+
+    bridge.kill()
+    let_last(0.5)
+    devices.stop()
+    bridge.write_config(scene.config())
+    bridge.start()
+
+    bridge.wait_for_event("mqtt_unsubscribed", filters=["sites/+/t"])
+    reckoning = scene.reckon_when_quiet(bridge)
+    reckoning.assert_holds()
+    reckoning.assert_nothing_doubled()
+    assert [] == scene.read().dead_letters
 
 
 def test_signals_in_a_row_are_answered_and_messages_go_on(scene: Scene) -> None:

@@ -15,18 +15,20 @@ const FULL = 0.9;
 
 const PARTS = { mqtt: "MQTT broker", kafka: "Kafka", spool: "Spool", process: "Process" };
 const WORDS = {
-  subscribed: "subscribed", mqtt_away: "away", mqtt_refuses: "refuses",
+  subscribed: "subscribed", subscribing: "subscribing", mqtt_away: "away", mqtt_refuses: "refuses",
   answers: "answers", kafka_away: "away", kafka_refuses: "refuses",
   off: "off", empty: "empty", holds: "holds records", spool_full: "full", spool_failed: "fails",
   stopping: "stopping",
 };
 const HEADLINES = {
   mqtt_away: "the MQTT broker is away", mqtt_refuses: "the MQTT broker refuses",
+  subscribing: "subscribing at the MQTT broker",
   kafka_away: "Kafka is away", kafka_refuses: "Kafka refuses",
   spool_full: "the spool is full", spool_failed: "the spool fails", stopping: "stopping",
 };
 const ACTIONS = {
   mqtt_away: "Look at the MQTT broker and the way to it; the bridge reconnects by itself.",
+  subscribing: "Wait; while reading is paused, look at what Kafka and the spool say below.",
   mqtt_refuses: "Mend what the MQTT broker names below; the bridge tries again by itself.",
   kafka_away: "Look at Kafka and the way to it; nothing has to be done to the bridge.",
   kafka_refuses: "Mend the Kafka topic named below; the bridge goes on by itself.",
