@@ -9,6 +9,7 @@ from pathlib import Path
 from bridge.config.paths import key_text, quoted
 from bridge.config.problems import Problem
 from bridge.config.protobuf_rules import PROTOC, check_protobuf
+from bridge.config.regular_files import open_regular
 from bridge.config.sections import BridgeConfig, ProtobufSection
 from bridge.errors import ConfigError
 
@@ -50,7 +51,7 @@ def _read(section: ProtobufSection) -> bytes | str:
     """Give the file's bytes, or the text that says why there are none."""
     where = f"file {quoted(section.descriptor_set)}"
     try:
-        with Path(section.descriptor_set).open("rb") as file:
+        with open_regular(Path(section.descriptor_set)) as file:
             content = file.read(DESCRIPTOR_SET_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is no path"

@@ -1,6 +1,7 @@
 """What only a look at the machine shows: files that are there, readable, and private enough."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from bridge.config import descriptor_sets, secrets
 from bridge.config.paths import KeyPath, quoted
 from bridge.config.problems import Problem
+from bridge.config.regular_files import open_regular
 from bridge.config.rules import secrets_of
 from bridge.config.sections import BridgeConfig, Secret
 from bridge.errors import ConfigError
@@ -23,6 +25,7 @@ PROPERTY_FILES = (
     "ssl.keystore.location",
     "ssl.crl.location",
 )
+_IS_TOKEN = re.compile(r"[!-~]+").fullmatch
 _PRIVATE_PROPERTY_FILES = frozenset({"ssl.key.location", "ssl.keystore.location"})
 
 
@@ -78,10 +81,16 @@ def _check_secret(
     path: KeyPath, secret: Secret, environment: Mapping[str, str]
 ) -> Iterator[Problem]:
     try:
-        secrets.read(secret, environment)
+        text = secrets.read(secret, environment)
     except ConfigError as error:
         yield Problem(path, error.problems[0])
         return
+    if path == ("ops", "token") and _IS_TOKEN(text) is None:
+        yield Problem(
+            path,
+            "holds a character that clients cannot send in a header; write one line of visible"
+            " ASCII, without spaces",
+        )
     if secret.file is not None:
         yield from _check_private(path, Path(secret.file))
 
@@ -104,7 +113,7 @@ def _check_file(path: KeyPath, file: Path, *, is_private: bool) -> Iterator[Prob
 
 def _reading_problem(file: Path, *, begins_with: bytes) -> str | None:
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             content = opened.read(PEM_BYTES_MAX)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is no path"

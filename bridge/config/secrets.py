@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bridge.config.paths import quoted
+from bridge.config.regular_files import open_regular
 from bridge.config.sections import Secret
 from bridge.errors import ConfigError
 
@@ -69,7 +70,7 @@ def _path(secret: Secret, environment: Mapping[str, str], where: str) -> Path:
 
 def _read_file(path: Path, where: str) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(SECRET_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is no path"

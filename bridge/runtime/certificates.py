@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from bridge.config.regular_files import open_regular
 from bridge.config.sections import BridgeConfig
 from bridge.observe.link_metrics import Link
 from bridge.observe.log import EventLog
@@ -95,7 +96,7 @@ def _stage(left_s: float) -> int:
 def _end_of(file: Path) -> float | str:
     """Read when a certificate ends, or say why that is not known; blocking, so for a thread."""
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             text = opened.read(_BYTES_MAX).decode("utf-8", "replace")
         return from_pem(text).not_after_unix
     except (OSError, ValueError) as error:

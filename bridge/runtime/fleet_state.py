@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from bridge.config.regular_files import open_regular
 from bridge.observe.log import EventLog
 from bridge.runtime import clock
 
@@ -122,7 +123,7 @@ class FleetState:
 
 def _read(path: Path) -> tuple[Kept | None, str]:
     try:
-        with path.open("rb") as opened:
+        with open_regular(path) as opened:
             kept = msgspec.msgpack.decode(opened.read(_FILE_BYTES_MAX), type=Kept)
     except FileNotFoundError:
         return None, ""

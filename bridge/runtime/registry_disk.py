@@ -15,6 +15,7 @@ import msgspec
 
 from bridge.config import toml_text
 from bridge.config.paths import quoted
+from bridge.config.regular_files import open_regular
 from bridge.fleet.registry import DeviceEntry, Entries, Interning
 from bridge.fleet.registry_file import FILE_BYTES_MAX, parse_registry
 
@@ -88,7 +89,7 @@ def load_snapshot(path: Path, kafka_topic: str) -> Snapshot | None:
     interning = Interning()
     entries: dict[str, DeviceEntry] = {}
     try:
-        with path.open("rb") as opened:
+        with open_regular(path) as opened:
             head = msgspec.json.decode(opened.readline(), type=Head)
             if head.format != _FORMAT:
                 raise ValueError(f"has format {head.format}, this version knows {_FORMAT}")

@@ -71,6 +71,7 @@ class Plan(msgspec.Struct, kw_only=True):
     """What will run."""
     changes: list[Change]
     looks: Mapping[Side, Mapping[Path, Look]]
+    warnings: Sequence[str] = ()
     decoding: Decoding | None = None
     """None: the rules are as they were."""
     is_mqtt_due: bool = False
@@ -108,6 +109,8 @@ class Reloader:
         self._counters = counters
         self._on_taken = on_taken
         self._cause = ""
+        self._warned: frozenset[str] = frozenset()
+        """What the last reload was warned of: the next one tells what is new."""
         self._asked = asyncio.Event()
         self._kafka = KafkaRenewal(parts, log)
         self._looks = self._look_at(config)
@@ -159,6 +162,10 @@ class Reloader:
         except Exception as error:  # noqa: BLE001  what runs is sound, and goes on
             self._tell_refused(cause, [f"a bug of ours: {error!r} at {raised_at(error)}"])
             return
+        for warning in plan.warnings:
+            if warning not in self._warned:
+                self._log.emit("configuration_warned", warning=warning)
+        self._warned = frozenset(plan.warnings)
         renewed = await self._take(plan)
         taken = [each for each in plan.changes if each.takes is not Takes.RESTART]
         changed = [each.text for each in taken]
@@ -214,7 +221,8 @@ class Reloader:
             ConfigError: The file, or one that it names, cannot be used.
         """
         self._await_rest()
-        wanted = self._load().config
+        loaded = self._load()
+        wanted = loaded.config
         config = merge(self._config, wanted)
         _check_together(config, wanted)
         # Looked at before they are read: what changes meanwhile is a change for the next time.
@@ -222,6 +230,7 @@ class Reloader:
             config=config,
             changes=changes_between(self._config, wanted),
             looks=self._look_at(config),
+            warnings=loaded.warnings,
         )
         takes = {each.takes for each in plan.changes}
         changed = {side for side, looks in plan.looks.items() if looks != self._looks[side]}

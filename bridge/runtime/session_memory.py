@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bridge.config.regular_files import open_regular
 from bridge.observe.log import EventLog
 from bridge.runtime.gap_records import Gap
 
@@ -123,7 +124,7 @@ class SessionMemory:
 def _read(path: Path) -> tuple[Remembered | None, str]:
     """Return what the file says, or None with the reason; that there is none is no reason."""
     try:
-        with path.open("rb") as opened:
+        with open_regular(path) as opened:
             remembered = msgspec.json.decode(opened.read(_FILE_BYTES_MAX), type=Remembered)
             bytes.fromhex(remembered.canary_key)
     except FileNotFoundError:

@@ -40,13 +40,8 @@ def test_a_secret_comes_from_the_credentials_of_the_service_manager(tmp_path: Pa
         ),
         pytest.param(
             Secret(file="/dev/zero"),
-            'secret file "/dev/zero" is longer than 65535 bytes; is it a secret?',
+            'secret file "/dev/zero" could not be read: it is no regular file',
             id="endless",
-        ),
-        pytest.param(
-            Secret(file="/dev/null"),
-            'secret file "/dev/null" is empty; write the secret into it',
-            id="empty",
         ),
         pytest.param(
             Secret(env="S"),
@@ -185,3 +180,18 @@ def test_a_private_key_that_others_may_read_is_a_warning(tmp_path: Path) -> None
 def test_an_unreadable_file_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Is a directory"):
         secrets.read(Secret(file=str(tmp_path)), {})
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [("", "is empty; write the secret into it"), ("x" * 70_000, "is longer than 65535 bytes")],
+    ids=["empty", "long"],
+)
+def test_a_file_that_can_be_no_secret_is_refused(
+    tmp_path: Path, content: str, problem: str
+) -> None:
+    path = tmp_path / "secret"
+    path.write_text(content)
+
+    with pytest.raises(ConfigError, match=problem):
+        secrets.read(Secret(file=str(path)), {})

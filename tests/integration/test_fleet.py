@@ -189,7 +189,10 @@ def test_a_clock_that_is_wrong_is_told_and_again_when_it_is_right_and_devices_ca
     assert len(rates) >= len(DEVICES)
     refused = bridge.get("/status/devices?sort=size")
     assert refused is not None
-    assert (400, "sort is one of rate, errors, drift, silence") == (refused.status, refused.body.strip())
+    assert (400, "sort is one of rate, errors, drift, silence") == (
+        refused.status,
+        refused.body.strip(),
+    )
     names = "\n".join(bridge.metrics())
     assert "bridge_device_clock_offset_seconds_bucket" in names
     assert re.search(r"device-\d", names) is None, "no label names a device"

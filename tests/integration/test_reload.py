@@ -1,8 +1,10 @@
 """The configuration read anew while messages flow: what is taken, refused, and left for later."""
 
 import itertools
+import os
 import signal
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +80,30 @@ def test_a_bad_file_leaves_all_as_it_is_and_is_told_with_its_line(scene: Scene) 
     reckoning.assert_holds()
     assert not any(b'"warnings"' in (each.value or b"") for each in scene.read().telemetry)
     assert 1 == bridge.metric("bridge_reloads_total", outcome="refused")
+
+
+def test_a_secret_that_nobody_would_ever_finish_reading_is_refused_and_reloads_go_on(
+    scene: Scene, tmp_path: Path
+) -> None:
+    scene.create_topics()
+    password = tmp_path / "password"
+    password.write_text("first")
+    password.chmod(0o600)
+    config = scene.config(mqtt={"username": "b", "password": {"file": password}})
+    bridge = scene.start(mqtt={"username": "b", "password": {"file": password}})
+
+    password.unlink()
+    os.mkfifo(password, 0o600)
+    bridge.send_signal(signal.SIGHUP)
+
+    (problem,) = bridge.wait_for_event("reload_refused", cause="signal")["problems"]
+    assert "it is no regular file" in problem
+    password.unlink()
+    password.write_text("second")
+    password.chmod(0o644)
+    reload(bridge, config)
+    bridge.wait_for_event("configuration_reloaded", renewed=["mqtt"])
+    assert "mode 0644" in bridge.wait_for_event("configuration_warned")["warning"]
 
 
 def test_what_needs_a_restart_is_named_and_the_rest_is_taken(scene: Scene) -> None:

@@ -1,0 +1,47 @@
+"""What may be opened where a file is named: a file, and nothing that makes one wait."""
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bridge.config import secrets
+from bridge.config.regular_files import open_regular
+from bridge.config.sections import Secret
+from bridge.errors import ConfigError
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+
+    with open_regular(link) as opened:
+        assert b"content" == opened.read()
+
+
+def test_a_fifo_without_a_writer_is_refused_at_once(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    with pytest.raises(OSError, match="it is no regular file"):
+        open_regular(fifo)
+    with pytest.raises(ConfigError, match="could not be read: it is no regular file"):
+        secrets.read(Secret(file=str(fifo)), {})
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/zero", "/"])
+def test_neither_a_device_nor_a_directory_is_a_file(path: str) -> None:
+    before = psutil.Process().num_fds()
+
+    with pytest.raises(OSError):  # noqa: PT011  which one depends on the kind
+        open_regular(Path(path))
+
+    assert before == psutil.Process().num_fds()
+
+
+def test_what_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "absent")
