@@ -157,5 +157,5 @@ def test_a_reload_is_answered_and_the_bridge_goes_on(
 
     told = [name for name, _ in notify.listen()]
     assert ["RELOADING", "MONOTONIC_USEC", "READY"] == told[-4:-1]
-    assert bridge.events("reload_ignored")
+    assert bridge.events("configuration_reloaded", cause="signal")
     assert 0 == bridge.stop()
