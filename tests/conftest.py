@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import kafka_artefacts, kafka_choice
 from tests.support.bridge_process import BridgeProcess, Config
@@ -19,6 +20,10 @@ from tests.support.kafka_choice import ChosenKafka
 from tests.support.kafka_cluster import KafkaCluster, KafkaProcess
 from tests.support.mosquitto import MosquittoProcess, find_mosquitto, mosquitto_version
 from tests.support.promtool import MISSING as PROMTOOL_MISSING, Promtool, find_promtool
+
+# A busy machine makes an example slow, and says nothing of the code: no test judges by time.
+settings.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("calm")
 
 _TESTS = Path(__file__).parent
 _INTEGRATION_ROOMS = frozenset({"integration", "faults", "harness"})
