@@ -78,7 +78,10 @@ async def test_after_a_kill_the_state_directory_tells_a_lost_session_from_a_firs
     await broker.accept()
     await bridge.event("session_started")
     memory = bridge.directory / "state" / "session.json"
-    await eventually_async(lambda: memory.exists() and b"devices/+" in memory.read_bytes())
+    await eventually_async(
+        lambda: memory.exists() and json.loads(memory.read_bytes())["topic_filters"],
+        what="the session is remembered with its filters",
+    )
     assert [] == bridge.events("session_lost")
 
     await dead(bridge)
