@@ -25,7 +25,7 @@ PROPERTY_FILES = (
     "ssl.keystore.location",
     "ssl.crl.location",
 )
-_IS_TOKEN = re.compile(r"[!-~]+").fullmatch
+_IS_TOKEN = re.compile(r"(?! )[^\x00-\x1f\x7f]+(?<! )").fullmatch
 _PRIVATE_PROPERTY_FILES = frozenset({"ssl.key.location", "ssl.keystore.location"})
 
 
@@ -88,8 +88,8 @@ def _check_secret(
     if path == ("ops", "token") and _IS_TOKEN(text) is None:
         yield Problem(
             path,
-            "holds a character that clients cannot send in a header; write one line of visible"
-            " ASCII, without spaces",
+            "has a line break, another control character or a space at an end, which no client"
+            " can send; write one line",
         )
     if secret.file is not None:
         yield from _check_private(path, Path(secret.file))

@@ -6,9 +6,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bridge.config import secrets
+from bridge.config import on_disk, secrets
 from bridge.config.regular_files import open_regular
-from bridge.config.sections import Secret
+from bridge.config.sections import BridgeConfig, OpsSection, Secret
 from bridge.errors import ConfigError
 
 
@@ -45,3 +45,18 @@ def test_neither_a_device_nor_a_directory_is_a_file(path: str) -> None:
 def test_what_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         open_regular(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("token", "is_one"),
+    [("s3cret", True), ("é漢 tok", True), ("a\nb", False), (" a", False), ("a ", False)],
+)
+def test_a_token_is_one_that_a_client_can_send(tmp_path: Path, token: str, *, is_one: bool) -> None:
+    path = tmp_path / "token"
+    path.write_text(token)
+    path.chmod(0o600)
+    ops = OpsSection(token=Secret(file=str(path)))
+
+    found = [each.path for each in on_disk.check(BridgeConfig(ops=ops), {})]
+
+    assert found == ([] if is_one else [("ops", "token")])
