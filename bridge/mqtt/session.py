@@ -206,6 +206,9 @@ class Session:
         """Take bytes from the socket; return what they meant, in order."""
         self._last_received = self.last_heard = now
         self._is_ping_owed = False
+        if self._answer_due is not None and self.phase is Phase.CONNECTED:
+            # The SUBACK comes behind what the session holds, and that may be hundreds of megabytes.
+            self._answer_due = now + CONNECT_TIMEOUT_S
         decoder = self._decoder
         violation: PeerError | None = None
         if self._is_greeting_due:

@@ -76,11 +76,11 @@ async def test_a_fleet_outlives_a_restart_of_the_broker(broker: Mosquitto, tmp_p
         stderr=asyncio.subprocess.DEVNULL,
     )
 
-    code, output, _ = await running
+    code, output, errors = await running
 
     again.terminate()
     await again.wait()
-    assert code == 0
+    assert (code, errors) == (0, "")
     summary = json.loads(output)
     assert summary["sent"] == summary["acknowledged"] == 600
 

@@ -19,7 +19,7 @@ from bridge.mqtt.session import (
     Session,
 )
 from bridge.mqtt.subscriptions import RESUBSCRIBE_S
-from tests.mqtt.given import FILTER, connack, connected, packets_in, settings, suback
+from tests.mqtt.given import FILTER, connack, connected, packets_in, publish, settings, suback
 
 
 def test_connect_asks_for_the_old_session_and_leaves_a_will() -> None:
@@ -65,6 +65,16 @@ def test_every_connack_is_followed_by_subscribe_and_online(session_present: bool
         status.retain,
         int(status.qos),
     )
+
+
+def test_a_suback_behind_a_backlog_is_not_missed_while_messages_come() -> None:
+    session = Session(settings())
+    connected(session)
+
+    session.receive_data(publish(1), now=0.9 * CONNECT_TIMEOUT_S)
+
+    assert [] == session.on_timer(now=1.5 * CONNECT_TIMEOUT_S)
+    assert [TimedOut("SUBACK", CONNECT_TIMEOUT_S)] == session.on_timer(now=2 * CONNECT_TIMEOUT_S)
 
 
 def test_granted_qos_1_on_every_filter_makes_the_session_subscribed() -> None:
