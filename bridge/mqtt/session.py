@@ -204,11 +204,7 @@ class Session:
 
     def receive_data(self, data: bytes, *, now: float) -> list[Event]:
         """Take bytes from the socket; return what they meant, in order."""
-        self._last_received = self.last_heard = now
-        self._is_ping_owed = False
-        if self._answer_due is not None and self.phase is Phase.CONNECTED:
-            # The SUBACK comes behind what the session holds, and that may be hundreds of megabytes.
-            self._answer_due = now + CONNECT_TIMEOUT_S
+        self._note_heard(now)
         decoder = self._decoder
         violation: PeerError | None = None
         if self._is_greeting_due:
@@ -235,6 +231,13 @@ class Session:
         if closing:
             events.append(closing[0])
         return events
+
+    def _note_heard(self, now: float) -> None:
+        self._last_received = self.last_heard = now
+        self._is_ping_owed = False
+        if self._answer_due is not None and self.phase is Phase.CONNECTED:
+            # The SUBACK comes behind what the session holds, and that may be hundreds of megabytes.
+            self._answer_due = now + CONNECT_TIMEOUT_S
 
     def _receive_publishes(self, events: list[Event], now: float) -> None:
         decoder = self._decoder
