@@ -254,6 +254,28 @@ def test_a_producer_with_other_properties_takes_over_under_load(scene: Scene) ->
     assert 0 == bridge.metric("bridge_producer_rebuilds_total")
 
 
+@pytest.mark.slow
+def test_a_kill_in_the_middle_of_a_renewal_loses_doubles_and_reorders_nothing(
+    scene: Scene,
+) -> None:
+    scene.create_topics()
+    bridge = scene.start()
+    devices = scene.devices(window=500)
+    devices.start(fleet(50), rate_per_s=1_500.0)
+    for linger in (250, 200, 150):
+        await_received(bridge, 1_500)
+        reload(bridge, scene.config(kafka={"properties": {"linger.ms": linger}}))
+        let_last(0.35)  # The file has come to rest by then, and the successor is being tried.
+        bridge.kill()
+        bridge.start()
+        bridge.wait_ready(120.0)
+    devices.stop()
+
+    reckoning = scene.reckon_when_quiet(bridge)
+    reckoning.assert_holds()
+    reckoning.assert_nothing_doubled()
+
+
 def test_properties_that_kafka_does_not_answer_to_are_not_taken(scene: Scene) -> None:
     scene.create_topics()
     bridge = scene.start()
