@@ -302,6 +302,31 @@ def test_a_file_that_is_empty_for_a_moment_is_not_all_defaults(scene: Scene) -> 
 
 
 @pytest.mark.slow
+def test_a_kafka_that_dies_in_the_middle_of_a_renewal_gets_everything_once(
+    victim_scene: Scene, victim: KafkaProcess
+) -> None:
+    scene = victim_scene
+    scene.create_topics()
+    bridge = scene.start(spool={"after_s": 3})
+    devices = scene.devices(window=500)
+    devices.start(fleet(50), rate_per_s=1_000.0)
+    await_received(bridge, 1_000)
+
+    reload(bridge, scene.config(spool={"after_s": 3}, kafka={"properties": {"linger.ms": 20}}))
+    let_last(0.3)
+    victim.kill()
+    bridge.wait_for_event("kafka_unreachable", deadline_s=60.0)
+    victim.start()
+    bridge.wait_for_event("kafka_producer_renewed", deadline_s=90.0)
+    await_received(bridge, 3_000)
+    devices.stop()
+
+    reckoning = scene.reckon_when_quiet(bridge)
+    reckoning.assert_holds()
+    reckoning.assert_nothing_doubled()
+
+
+@pytest.mark.slow
 def test_a_frozen_kafka_does_not_hold_a_renewal_and_nothing_is_doubled(
     victim_scene: Scene, victim: KafkaProcess
 ) -> None:
