@@ -26,6 +26,7 @@ from bridge.config.sections import RegistrySection
 from bridge.errors import ConfigError
 from bridge.fleet.registry import Changes, DeviceEntry, Prepared, Registry
 from bridge.observe.log import EventLog
+from bridge.runtime.file_watch import Look, look_at
 from bridge.runtime.kafka_producer import Properties
 from bridge.runtime.registry_disk import (
     SNAPSHOT_NAME,
@@ -136,9 +137,9 @@ class RegistryFileReader:
         self._registry = registry
         self._poll_s = poll_s
         self._stopped = threading.Event()
-        self._read_state: object = None
+        self._read_state: Look = None
         """What the file looked like when it was read last."""
-        self._seen_state: object = None
+        self._seen_state: Look = None
 
     def open(self) -> list[News]:
         """Read the file.
@@ -146,14 +147,14 @@ class RegistryFileReader:
         Raises:
             ConfigError: With every problem of the file.
         """
-        self._read_state = self._seen_state = self._look()
+        self._read_state = self._seen_state = look_at(self._path)
         return [self._read()]
 
     def step(self) -> list[News]:
         """Look at the file; one that is still being written looks different the next time."""
         if self._stopped.wait(self._poll_s):
             return []
-        state = self._look()
+        state = look_at(self._path)
         is_at_rest = state == self._seen_state
         self._seen_state = state
         if state == self._read_state or not is_at_rest:
@@ -169,13 +170,6 @@ class RegistryFileReader:
         entries = read_registry_file(self._path)
         prepared = self._registry.prepare(entries)
         return Loaded(prepared=prepared, took_s=time.monotonic() - begun)
-
-    def _look(self) -> object:
-        try:
-            seen = self._path.stat()
-        except (OSError, ValueError):
-            return None
-        return seen.st_mtime_ns, seen.st_size, seen.st_ino
 
     def stop(self) -> None:
         """End the wait."""

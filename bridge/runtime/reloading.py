@@ -9,12 +9,9 @@ second producer that takes over once the first has delivered what it had.
 """
 
 import asyncio
-import contextlib
 import enum
 import time
-from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +38,7 @@ from bridge.observe.reload_facts import ReloadFacts
 from bridge.pipeline.decode import Decoding, decoding_of
 from bridge.runtime import clock
 from bridge.runtime.file_watch import Look, look_at
+from bridge.runtime.gap_records import rfc3339
 from bridge.runtime.kafka_producer import Handle, kafka_properties
 from bridge.runtime.kafka_renewal import KafkaRenewal
 from bridge.runtime.parts import Parts
@@ -115,7 +113,9 @@ class Reloader:
         self._kafka = KafkaRenewal(parts, log)
         self._looks = self._look_at(config)
         """What the files looked like when what they say was taken."""
-        self.first_looks = dict(ChainMap(*map(dict, self._looks.values())))
+        self.first_looks = {
+            path: look for each in self._looks.values() for path, look in each.items()
+        }
         """What all files looked like at the start, the configuration too."""
         self.first_looks[config_path] = look_at(config_path)
         self._retry: asyncio.TimerHandle | None = None
@@ -174,7 +174,7 @@ class Reloader:
             return  # The file was touched, or read already when a signal asked for it.
         self._counters.reloads[ReloadOutcome.TAKEN] += 1
         self.facts = ReloadFacts(
-            at=_now(),
+            at=rfc3339(clock.unix_s()),
             cause=cause,
             outcome=ReloadOutcome.TAKEN,
             changed=changed,
@@ -201,7 +201,7 @@ class Reloader:
     def _tell_refused(self, cause: str, problems: Sequence[str]) -> None:
         self._counters.reloads[ReloadOutcome.REFUSED] += 1
         self.facts = ReloadFacts(
-            at=_now(),
+            at=rfc3339(clock.unix_s()),
             cause=cause,
             outcome=ReloadOutcome.REFUSED,
             needs_restart=() if self.facts is None else self.facts.needs_restart,
@@ -324,9 +324,3 @@ def _try_mqtt(config: BridgeConfig, environment: Mapping[str, str]) -> None:
             client_context(mqtt.tls)
         except OSError as error:  # ssl.SSLError is one.
             raise ConfigError([f"mqtt.tls: the certificates cannot be used: {error}"]) from error
-
-
-def _now() -> str:
-    with contextlib.suppress(OverflowError):
-        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return ""

@@ -6,13 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    ResourcePatternType,
-    ResourceType,
-)
 
 from tests.integration.scene import Scene, await_received
 from tests.support.bridge_process import BridgeProcess, Config
@@ -108,23 +101,9 @@ class Secured:
 
     def forbid(self, identity: Identity, *topics: str) -> None:
         """Take from this identity the right to write, and leave it to all others."""
-        admin = self.kafka.client.admin()
         for topic in topics:
-            for principal, operation, permission in (
-                ("User:*", AclOperation.ALL, AclPermissionType.ALLOW),
-                (f"User:{_name_of(identity)}", AclOperation.WRITE, AclPermissionType.DENY),
-            ):
-                acl = AclBinding(
-                    ResourceType.TOPIC,
-                    topic,
-                    ResourcePatternType.LITERAL,
-                    principal,
-                    "*",
-                    operation,
-                    permission,
-                )
-                for made in admin.create_acls([acl]).values():
-                    made.result(30.0)
+            principal = f"User:{_name_of(identity)}"
+            self.kafka.client.deny_write(topic, principal, others="User:*")
 
 
 def _name_of(identity: Identity) -> str:

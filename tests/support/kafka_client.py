@@ -36,11 +36,6 @@ _PASSING = frozenset(
     }
 )
 
-_WITHOUT_WRITE = (
-    (AclOperation.ALL, AclPermissionType.ALLOW),
-    (AclOperation.WRITE, AclPermissionType.DENY),
-)
-
 
 class ConsumedRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One record as it lies in Kafka."""
@@ -152,16 +147,24 @@ class KafkaClient:
         """Return the names of all topics."""
         return set(self.admin().list_topics(timeout=10.0).topics)
 
-    def deny_write(self, topic: str, principal: str = "User:ANONYMOUS") -> None:
-        """Take the right to write away; the cluster must run with `AUTHORIZER`."""
-        # An ACL on a topic ends "everyone may" for it: what is to stay allowed is said too.
+    def deny_write(
+        self, topic: str, principal: str = "User:ANONYMOUS", *, others: str | None = None
+    ) -> None:
+        """Take the right to write away; the cluster must run with `AUTHORIZER`.
+
+        An ACL on a topic ends "everyone may" for it, so what is to stay allowed is said too: to the
+        same principal, or to `others`, such as `User:*`.
+        """
         admin = self.admin()
-        for operation, permission in _WITHOUT_WRITE:
+        for who, operation, permission in (
+            (others or principal, AclOperation.ALL, AclPermissionType.ALLOW),
+            (principal, AclOperation.WRITE, AclPermissionType.DENY),
+        ):
             acl = AclBinding(
                 ResourceType.TOPIC,
                 topic,
                 ResourcePatternType.LITERAL,
-                principal,
+                who,
                 "*",
                 operation,
                 permission,
