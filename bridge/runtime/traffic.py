@@ -7,7 +7,7 @@ spool. Per message there is only what the pure rooms do, one `produce`, and one 
 
 import asyncio
 from collections.abc import Callable, Collection, Container, Sequence
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.lane import RETRY_S, Settlement
@@ -25,41 +25,23 @@ from bridge.pipeline.verdict import Dropped, Duplicate, Readings, Several, Singl
 from bridge.runtime.accounts import Accounts, Books, Journal
 from bridge.runtime.clock import Clock, Timer
 from bridge.runtime.detour import Follower, Safe
+from bridge.runtime.early import Early
 from bridge.runtime.fault_points import reach
 from bridge.runtime.kafka_narrator import KafkaNarrator
 from bridge.runtime.kafka_tail import Chunk
 from bridge.runtime.reading import Reading
 from bridge.runtime.shedder import LoadShedder
 from bridge.runtime.spooling import PRESSED_AFTER_S, Spooling
+from bridge.runtime.traffic_peers import Attendance, Producer
 from bridge.spool.entry import Entry
 
 POLL_MIN_S: Final = 0.001
 POLL_MAX_S: Final = 0.020
 """How often reports are asked for while something is owed; slower while Kafka says nothing."""
+EARLY_TURN: Final = 2_000
+"""Packets and records of what waited, before the loop gets its turn: PINGREQ and `live` wait."""
 DEAD_LETTER_HEADERS_BYTES: Final = 32_768
 """Room left for the headers of a dead letter that is yet to be written; each of them is cut."""
-
-Report = tuple[Shipment, str | None]
-
-
-class Producer(Protocol):
-    """The part of the producer that is used here."""
-
-    def send(self, shipments: Sequence[Shipment]) -> Sequence[Shipment]:
-        """Hand shipments over in order; return those that a full queue did not take."""
-
-    def poll(self) -> list[Report]:
-        """Return the delivery reports that are there."""
-
-    def rebuild(self) -> str:
-        """Replace the producer; return what the old one died of, if known."""
-
-
-class Attendance(Protocol):
-    """Who is told of each batch, once."""
-
-    def note(self, records: Sequence[Record], received: Instant) -> None:
-        """Take what the flow wrote down of a batch, and its records."""
 
 
 class Traffic:
@@ -114,8 +96,8 @@ class Traffic:
         self._shedder = shedder
         self._poll_timer: Timer | None = None
         self._poll_s = POLL_MIN_S
-        self._early: list[tuple[Received, Instant]] | None = []
-        """What came before it was known what Kafka has, not yet judged; None from then on."""
+        self._early = Early(outbox.unsettled)
+        self._is_judging_early = False
         self._recalled: list[Chunk] = []
         """What the journal says Kafka has; until `release`."""
         self._is_released = False
@@ -127,14 +109,15 @@ class Traffic:
     def take(self, received: Received) -> None:
         """Carry the PUBLISHes of one socket read."""
         now = self._clock.instant()
-        if self._early is None:
-            self._judge(received, now)
+        if self._early.is_waiting:
+            self._early.put(received, now)
+            self._judge_early()
         else:
-            self._early.append((received, now))
-            self._unsettled.take(len(received.packets), _payload_bytes(received))
+            self._judge(received, now, now.monotonic_s)
         self.reading.pause_at_bounds(now.monotonic_s)
 
-    def _judge(self, received: Received, now: Instant) -> None:
+    def _judge(self, received: Received, at: Instant, now: float) -> int:
+        """Judge what came at that time and carry it; return how many records it became."""
         counters = self._books.counters
         receipts = received.receipts
         best_effort = receipts.count(None)
@@ -143,9 +126,9 @@ class Traffic:
             counters.received_qos0 += best_effort
             first = received.packets[receipts.index(None)]
             self._books.log.emit("mqtt_qos0_received", mqtt_topic=first.topic)
-        outcomes = self.flow.process(received.packets, now)
+        outcomes = self.flow.process(received.packets, at)
         if self._books.witnesses.is_on:
-            self._books.witnesses.judged(received.packets, outcomes, now)
+            self._books.witnesses.judged(received.packets, outcomes, at)
         records, owed = self._sort(outcomes, receipts)
         if self._shedder is not None and self._shedder.is_dropping:
             records, owed, dropped = self._shedder.split(records, owed)
@@ -153,16 +136,17 @@ class Traffic:
         self._fit_dead_letters(records)
         self._narrator.tell_dead_letters(records)
         self._books.active.note(
-            {each.key for each in records if each.dead_letter is None}, now.monotonic_s
+            {each.key for each in records if each.dead_letter is None}, at.monotonic_s
         )
         if self._attendance is not None:
-            self._attendance.note(records, now)
+            self._attendance.note(records, at)
         if not len(self._outbox):
-            self.last_progress_s = now.monotonic_s
-        self.carry(self._spooling.divide(records, owed, now.monotonic_s))
+            self.last_progress_s = now
+        self.carry(self._spooling.divide(records, owed, now))
         self.serve()
-        self._acknowledge(now.monotonic_s)
+        self._acknowledge(now)
         self._schedule()
+        return len(records)
 
     @property
     def is_owed(self) -> bool:
@@ -171,8 +155,8 @@ class Traffic:
 
     @property
     def is_judging(self) -> bool:
-        """False at first, while what comes waits until it is known what Kafka has."""
-        return self._early is None
+        """False while what comes waits: for what Kafka has, or behind what waited for that."""
+        return not self._early.is_waiting
 
     @property
     def oldest_received_us(self) -> int | None:
@@ -186,9 +170,10 @@ class Traffic:
 
     def go_blind(self) -> None:
         """Judge what came by what is known without Kafka; the spool takes it all."""
-        if self._early is None or not self._spooling.is_on:
+        if not self._early.is_kept or not self._spooling.is_on:
             return
         self._spooling.is_blind = True
+        self._early.is_kept = False
         self._judge_early()
 
     def recall(self, chunks: Sequence[Chunk]) -> None:
@@ -218,7 +203,7 @@ class Traffic:
         found = chunks if is_whole else self._recalled
         self._recalled = []
         self._spooling.permit((chunk.split() for chunk in found), closed)
-        self._judge_early()
+        self._early.is_kept = False
         self.serve()
         self._schedule()
         self.reading.resume_below_bounds(self._clock.monotonic_s())
@@ -232,10 +217,19 @@ class Traffic:
         self._schedule()
 
     def _judge_early(self) -> None:
-        early, self._early = self._early, None
-        for received, at in early or ():
-            self._unsettled.release(len(received.packets), _payload_bytes(received))
-            self._judge(received, at)
+        """Judge some of what waited, as far as there is room; the rest at a later turn."""
+        if self._is_judging_early:
+            return
+        self._is_judging_early = True
+        early = self._early
+        judged = 0
+        while early.is_due and early.has_room and judged < EARLY_TURN:
+            received, at = early.pop()
+            judged += len(received.packets)
+            judged += self._judge(received, at, self._clock.monotonic_s())
+        self._is_judging_early = False
+        if judged:
+            self._poll_s = POLL_MIN_S
 
     def reconcile(self, found: Container[bytes]) -> None:
         """Go on with a new producer: what was found in Kafka is confirmed, the rest produced."""
@@ -245,6 +239,7 @@ class Traffic:
         self._settle(settlement, now)
         self._spooling.resume()
         self.carry(self._outbox.due(now))
+        self._judge_early()
         self._schedule()
         self.reading.resume_below_bounds(now)  # All may be found, and no report follows.
 
@@ -327,6 +322,7 @@ class Traffic:
         if self._shedder is not None:
             self._shedder.look(now)
         self._spooling.turn(now, is_pressed=self._is_pressed(now))
+        self._judge_early()
         if reports:
             self.reading.resume_below_bounds(now)
         return len(reports)
@@ -439,6 +435,7 @@ class Traffic:
         """Go on: the disk did its job, or failed at it."""
         now = self._clock.monotonic_s()
         self._spooling.turn(now)
+        self._judge_early()
         self._schedule()
         self.reading.resume_below_bounds(now)
 
@@ -453,7 +450,8 @@ class Traffic:
     # ------------------------------------------------------------------ time
 
     def _schedule(self) -> None:
-        is_owed = len(self._outbox) > 0 or not self._spooling.machine.is_quiet
+        is_quiet = self._spooling.machine.is_quiet and not self._early.is_due
+        is_owed = len(self._outbox) > 0 or not is_quiet
         if self._poll_timer is None and is_owed and not self._is_closed:
             self._poll_timer = self._clock.call_later(self._poll_s, self._on_poll_timer)
 
@@ -468,9 +466,7 @@ class Traffic:
     def stop_reading(self) -> None:
         """Read nothing more; what was not judged yet is left to the MQTT broker."""
         self.reading.stop()
-        for received, _ in self._early or ():
-            self._unsettled.release(len(received.packets), _payload_bytes(received))
-        self._early = None if self._early is None else []
+        self._early.forget()
 
     async def drain(self, *, timeout_s: float, is_cut_short: asyncio.Event) -> bool:
         """Wait until all is in Kafka or on disk; False when the time is over first."""
@@ -492,7 +488,3 @@ class Traffic:
         if self._poll_timer is not None:
             self._poll_timer.cancel()
             self._poll_timer = None
-
-
-def _payload_bytes(received: Received) -> int:
-    return sum(len(each.payload) for each in received.packets)
