@@ -12,6 +12,7 @@ from bridge.config.paths import quoted
 from bridge.errors import ExitCode, UnavailableError, UsageError
 from bridge.runtime.follow_requests import DEVICE_CHARACTERS_MAX, Request, ask
 from bridge.runtime.following import FOLLOW_MAX_S, FOLLOW_S
+from bridge.runtime.session_memory import client_id_in
 from bridge.runtime.state_directory import state_directory
 
 TAKEN_WITHIN_S = 5.0
@@ -96,6 +97,13 @@ def execute(arguments: argparse.Namespace) -> int:
         config.mqtt.client_id, os.environ
     )
     where = f"state directory {quoted(str(directory))}"
+    owner = client_id_in(directory)
+    if owner not in (None, config.mqtt.client_id):
+        raise UnavailableError(
+            f"{where} is that of client id {quoted(owner)}, not"
+            f" {quoted(config.mqtt.client_id)} of the configuration; name both of the"
+            " same bridge with --config and --state-directory"
+        )
     try:
         path = ask(directory, Request(arguments.device, arguments.for_s))
     except OSError as error:

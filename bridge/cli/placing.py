@@ -1,6 +1,7 @@
 """Files written for an operator: whole or not at all, the one before kept beside, each told."""
 
 import contextlib
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
                 return f"unchanged: {path}"
             if before is not None and placed.is_operators:
                 return f"kept, since it is yours: {path}"
-            old = path.with_name(f"{path.name}.old")
+            old = _kept(path, before)
             if not self.is_dry_run:
                 self.make_directory(placed.path.parent, 0o755)
                 if before is not None:
@@ -77,6 +78,15 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
             raise UnavailableError(
                 f'"{where}" could not be written: {reason}; {self.remedy}'
             ) from error
+
+
+def _kept(path: Path, before: str | None) -> Path:
+    """Choose the name under which what was there is kept: an earlier one is kept as well."""
+    for number in itertools.count(1):
+        old = path.with_name(f"{path.name}.old" + (f".{number}" if number > 1 else ""))
+        if not old.exists() or old.read_text(encoding="utf-8") == before:
+            return old
+    raise AssertionError("counting ended")
 
 
 def _write(path: Path, content: str) -> None:

@@ -117,7 +117,7 @@ def _reading_problem(file: Path, *, begins_with: bytes) -> str | None:
             content = opened.read(PEM_BYTES_MAX)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is no path"
-        return f"file {quoted(str(file))} could not be read: {reason}"
+        return f"file {quoted(str(file))} could not be read: {reason}; {secrets.REMEDY}"
     if begins_with not in content:
         return f"file {quoted(str(file))} has no PEM block; convert it with openssl"
     return None

@@ -13,6 +13,7 @@ _KINDS = {
     "env": "environment variable",
     "credential": "systemd credential",
 }
+REMEDY = "put it there, where the user of the bridge may read it"
 SECRET_BYTES_MAX = 65_535
 """An MQTT password holds no more (its length has two bytes), and a wrong path ends here."""
 
@@ -74,7 +75,7 @@ def _read_file(path: Path, where: str) -> str:
             content = file.read(SECRET_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is no path"
-        raise ConfigError([f"{where} could not be read: {reason}"]) from None
+        raise ConfigError([f"{where} could not be read: {reason}; {REMEDY}"]) from None
     if len(content) > SECRET_BYTES_MAX:
         raise ConfigError([f"{where} is longer than {SECRET_BYTES_MAX} bytes; is it a secret?"])
     try:

@@ -14,6 +14,7 @@ PROPERTIES: KeyPath = ("kafka", "properties")
 
 _WRONG_WORD = "Invalid enum value"
 _BOUND = re.compile(r"[<>]|of length")
+_IS_BARE = re.compile(r"[-+]?[0-9_]+(\.[0-9_]+)?|true|false").fullmatch
 
 # Why a bound stands where it does, where the bare bound would only make people wonder.
 _REASONS: Mapping[KeyPath, str] = {
@@ -84,8 +85,10 @@ def explain_value(
 def _type_hint(expected: str, value: object, path: KeyPath) -> str:
     if isinstance(value, dict) and expected.startswith("Expected array"):
         return f"; write [[{path[-1]}]]"
-    if isinstance(value, str) and re.match("Expected (int|float|bool)", expected):
-        return "; write it without quotes"
+    if isinstance(value, str) and (kind := re.match("Expected (int|float|bool)", expected)):
+        if _IS_BARE(value):
+            return "; write it without quotes"
+        return "; write true or false" if kind[1] == "bool" else "; write a number"
     if isinstance(value, bool | int | float) and expected.startswith("Expected str"):
         return "; write it in quotes"
     if isinstance(value, str) and expected.startswith("Expected array"):

@@ -64,7 +64,8 @@ class Guard:
         if not is_local and self._token is None:
             return Refusal(
                 403,
-                "off loopback this is told only with a token; set ops.token, or ask on loopback",
+                "off loopback this is told only with a token; set ops.token, or let ops.listen"
+                " name only loopback",
             )
         if not self._is_name_ours(_host_asked_for(request), listened_on, is_local=is_local):
             return Refusal(

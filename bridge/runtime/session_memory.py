@@ -121,6 +121,12 @@ class SessionMemory:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
+def client_id_in(directory: Path) -> str | None:
+    """Return the client id of the bridge that has a state directory; None where nobody knows."""
+    remembered, _ = _read(directory / FILE_NAME)
+    return None if remembered is None else remembered.client_id
+
+
 def _read(path: Path) -> tuple[Remembered | None, str]:
     """Return what the file says, or None with the reason; that there is none is no reason."""
     try:

@@ -2,16 +2,22 @@
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
 from bridge.errors import ConfigError
 
 _FILE_NAME: Final = "spool.lock"
+_OPEN: Final = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
+"""A FIFO in the place of the file holds nobody."""
 _LOCKS_OF_LINUX: Final = Path("/proc/locks")
 _UNUSABLE: Final = (
     'spool.directory "{directory}" cannot be used: {reason}: choose a directory that the bridge'
     " may write, or set spool.bytes_max = 0"
+)
+_NOT_A_FILE: Final = (
+    '"{path}" is no regular file, so it cannot be locked: remove it, the bridge makes it anew'
 )
 _LOCKED: Final = (
     'spool "{directory}" is locked by process {owner}: stop it, or give this instance its own'
@@ -28,9 +34,12 @@ def lock(directory: Path) -> int:
     path = directory / _FILE_NAME
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, _OPEN | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigError([_UNUSABLE.format(directory=directory, reason=error.strerror)]) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigError([_NOT_A_FILE.format(path=path)])
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -51,7 +60,10 @@ def owner_of(directory: Path) -> int | None:
     """
     path = directory / _FILE_NAME
     try:
-        inode = path.stat().st_ino
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        inode = status.st_ino
         owner = int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None

@@ -45,3 +45,19 @@ def test_a_directory_that_is_not_there_is_named_with_the_remedy(
     assert str(nowhere) in errors
     assert "--state-directory" in errors
     assert not nowhere.exists()
+
+
+def test_the_directory_of_another_bridge_is_not_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "bridge.toml"
+    config.write_text("[mqtt]\nclient_id = 'east'\n")
+    (tmp_path / "session.json").write_text(
+        '{"format": 1, "client_id": "west", "address": "localhost:1883"}'
+    )
+
+    code = main(["follow", "dev-1", "--config", str(config), "--state-directory", str(tmp_path)])
+
+    assert 69 == code
+    assert 'is that of client id "west", not "east"' in capsys.readouterr().err
+    assert not (tmp_path / "follow.json").exists()

@@ -104,6 +104,19 @@ def test_an_older_unit_is_replaced_and_kept_beside_the_new_one(
     assert told in capsys.readouterr().out
 
 
+def test_what_was_kept_beside_stays_when_the_next_comes(tmp_path: Path) -> None:
+    install(tmp_path)
+    unit = tmp_path / UNIT
+    contents = ("[Service]\nType=exec\n", "[Service]\nType=simple\n")
+    for content in (*contents, contents[0]):
+        unit.write_text(content)
+        install(tmp_path)
+
+    kept = sorted(unit.parent.glob(f"{unit.name}.old*"))
+    assert [f"{unit.name}.old", f"{unit.name}.old.2"] == [each.name for each in kept]
+    assert list(contents) == [each.read_text() for each in kept]
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ExitCode.OK == install(tmp_path, "--dry-run")
 

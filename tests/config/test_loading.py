@@ -137,7 +137,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ),
         pytest.param(
             f"[mqtt]\nport = '{'x' * 200}\u202e'",
-            f'line 2: mqtt.port: Expected int, got "{"x" * 80}..."; write it without quotes',
+            f'line 2: mqtt.port: Expected int, got "{"x" * 80}..."; write a number',
             id="long value",
         ),
     ],

@@ -35,12 +35,14 @@ def test_a_secret_comes_from_the_credentials_of_the_service_manager(tmp_path: Pa
     [
         pytest.param(
             Secret(file="/no/such"),
-            'secret file "/no/such" could not be read: No such file or directory',
+            'secret file "/no/such" could not be read: No such file or directory'
+            "; put it there, where the user of the bridge may read it",
             id="no file",
         ),
         pytest.param(
             Secret(file="/dev/zero"),
-            'secret file "/dev/zero" could not be read: it is no regular file',
+            'secret file "/dev/zero" could not be read: it is no regular file'
+            "; put it there, where the user of the bridge may read it",
             id="endless",
         ),
         pytest.param(
@@ -140,7 +142,7 @@ cert_file = "{tmp_path}/cert.der"
     assert problems == [
         (
             'config file "x.toml" line 2: mqtt.tls.ca_file: file "/no/ca.pem" could not be read:'
-            " No such file or directory"
+            " No such file or directory; put it there, where the user of the bridge may read it"
         ),
         (
             'config file "x.toml" line 3: mqtt.tls.cert_file: there is'
@@ -155,6 +157,7 @@ cert_file = "{tmp_path}/cert.der"
         (
             'config file "x.toml" line 5: kafka.properties."ssl.key.location": file "/no/key.pem"'
             " could not be read: No such file or directory"
+            "; put it there, where the user of the bridge may read it"
         ),
     ]
 

@@ -30,7 +30,7 @@ REGISTRY = "\n[registry]\nfile = 'devices.toml'"
         ),
         pytest.param(
             "[validation.ranges]\nco2 = [0, 'x']",
-            'line 2: validation.ranges.co2[1]: Expected float, got "x"; write it without quotes',
+            'line 2: validation.ranges.co2[1]: Expected float, got "x"; write a number',
             id="an end in words",
         ),
         pytest.param(

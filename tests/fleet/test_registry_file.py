@@ -72,7 +72,7 @@ def test_the_sample_has_every_key_and_every_way_to_write_a_device() -> None:
         ),
         pytest.param(
             "[device.a]\nenabled = 'no'",
-            ' line 2: device.a.enabled: Expected bool, got "no"; write it without quotes',
+            ' line 2: device.a.enabled: Expected bool, got "no"; write true or false',
             id="a word for true or false",
         ),
         pytest.param(

@@ -119,6 +119,7 @@ async def test_a_token_that_was_renewed_counts_at_once_and_one_that_is_gone_lets
     assert b"ops.token cannot be read; see the log\n" == body
     told = [(each["event"], each.get("error", "")) for each in stand.events()]
     problem = f'secret file "{file}" could not be read: No such file or directory'
+    problem += "; put it there, where the user of the bridge may read it"
     assert [("ops_token_refused", ""), ("ops_token_unreadable", problem)] == told
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.errors import ConfigError
 from bridge.spool.lock import lock, owner_of
 
 
@@ -37,3 +38,11 @@ def test_asking_for_the_owner_makes_no_file(tmp_path: Path) -> None:
     owner_of(tmp_path)
 
     assert [] == list(tmp_path.iterdir())
+
+
+def test_what_is_no_file_is_named_and_holds_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "spool.lock")
+
+    assert owner_of(tmp_path) is None
+    with pytest.raises(ConfigError, match=r'spool\.lock" is no regular file.*: remove it'):
+        lock(tmp_path)
