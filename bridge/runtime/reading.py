@@ -6,6 +6,7 @@ from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.outbox import Outbox
 from bridge.mqtt.session import Session
 from bridge.observe.log import EventLog
+from bridge.runtime.early import Early
 
 
 class Reader(Protocol):
@@ -29,11 +30,17 @@ class Reading:
     """
 
     def __init__(
-        self, outbox: Outbox, session: Session, duplicates: Duplicates, log: EventLog
+        self,
+        outbox: Outbox,
+        early: Early,
+        session: Session,
+        duplicates: Duplicates,
+        log: EventLog,
     ) -> None:
         self.reader: Reader | None = None
         self._outbox = outbox
         self._unsettled = outbox.unsettled
+        self._waiting = early.held
         self._session = session
         self._duplicates = duplicates
         self._log = log
@@ -45,13 +52,19 @@ class Reading:
         """True while a bound is reached."""
         return self._paused_since is not None
 
+    @property
+    def used_ratio(self) -> float:
+        """Tell how much of the bounds is used, the largest of them; 1.0 stops reading."""
+        return max(self._unsettled.used_ratio, self._waiting.used_ratio)
+
     def _bound_reached(self) -> str | None:
         """Name the bound that asks for a pause; the ledger has the same one as the records."""
         if self._outbox.is_blocked:
             return "kafka_queue_full"
-        if self._unsettled.is_full_of_bytes:
+        held = (self._unsettled, self._waiting)
+        if any(each.is_full_of_bytes for each in held):
             return "unsettled_bytes_max"
-        if self._unsettled.is_full or self._receipts >= self._unsettled.records_max:
+        if any(each.is_full for each in held) or self._receipts >= self._unsettled.records_max:
             return "unsettled_max"
         return None
 
@@ -72,8 +85,8 @@ class Reading:
         self._log.emit(
             "reading_paused",
             cause=cause,
-            unsettled=self._unsettled.records,
-            unsettled_bytes=self._unsettled.bytes,
+            unsettled=self._unsettled.records + self._waiting.records,
+            unsettled_bytes=self._unsettled.bytes + self._waiting.bytes,
         )
 
     def resume_below_bounds(self, now: float) -> None:
@@ -83,6 +96,7 @@ class Reading:
         has_room = (
             not self._outbox.is_blocked
             and self._unsettled.has_room
+            and self._waiting.has_room
             and self._receipts <= self._unsettled.records_max * 4 // 5
         )
         if not has_room:

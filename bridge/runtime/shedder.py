@@ -48,6 +48,7 @@ class LoadShedder:
         self._since_s: float | None = None
         """When it began; None while nothing is shed."""
         self._shed_before = 0
+        self._waiting = 0
         self._is_window_kept = True
         """The MQTT broker never had more open than it may."""
         self.learn()
@@ -95,9 +96,13 @@ class LoadShedder:
 
     # ------------------------------------------------------------------ what is done
 
-    def look(self, now: float) -> None:
-        """Take the load of now; after each batch, and after each round of reports."""
-        rules = self._rules
+    def look(self, now: float, *, waiting: int = 0) -> None:
+        """Take the load of now; after each batch, and after each round of reports.
+
+        `waiting` messages are not judged yet: they are in the window of the MQTT broker, and no
+        load for Kafka.
+        """
+        rules, self._waiting = self._rules, waiting
         if len(self._session.ledger) > self._session.settings.receive_maximum:
             self._is_window_kept = False
         if rules.is_on and rules.look(self._load(), now, is_behind=self._is_behind()):
@@ -114,7 +119,7 @@ class LoadShedder:
         """
         if not self._is_window_kept:
             return self.room
-        in_turn = len(self._session.ledger) - self._outbox.unsettled.records
+        in_turn = len(self._session.ledger) - self._waiting - self._outbox.unsettled.records
         return max(1, self.room - max(0, in_turn))
 
     def _is_behind(self) -> bool:

@@ -2,12 +2,12 @@
 
 Everything here runs once for a batch: a socket read, a poll of the producer, a transaction of the
 spool. Per message there is only what the pure rooms do, one `produce`, and one turn of the loop in
-`_count`. Clock, timers, producer and disk are arguments: the simulation runs this very code.
+`Accounts.confirm`. Clock, timers, producer and disk are arguments: the simulation runs this code.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Container, Sequence
-from typing import Final, cast
+from typing import Final
 
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.lane import RETRY_S, Settlement
@@ -15,13 +15,11 @@ from bridge.kafka.outbox import Outbox
 from bridge.kafka.partitions import Place
 from bridge.kafka.properties import headers_bytes
 from bridge.kafka.record import Instant, Record
-from bridge.kafka.shipment import Settleable, Shipment, shares_of
-from bridge.mqtt.ack_ledger import Receipt
+from bridge.kafka.shipment import Shipment
 from bridge.mqtt.events import Received
 from bridge.mqtt.session import Session
-from bridge.observe.counters import Status
-from bridge.pipeline.flow import Flow, Outcome
-from bridge.pipeline.verdict import Dropped, Duplicate, Readings, Several, Single
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.verdict import Duplicate
 from bridge.runtime.accounts import Accounts, Books, Journal
 from bridge.runtime.clock import Clock, Timer
 from bridge.runtime.detour import Follower, Safe
@@ -31,6 +29,7 @@ from bridge.runtime.kafka_narrator import KafkaNarrator
 from bridge.runtime.kafka_tail import Chunk
 from bridge.runtime.reading import Reading
 from bridge.runtime.shedder import LoadShedder
+from bridge.runtime.sorter import Sorter
 from bridge.runtime.spooling import PRESSED_AFTER_S, Spooling
 from bridge.runtime.traffic_peers import Attendance, Producer
 from bridge.spool.entry import Entry
@@ -68,8 +67,10 @@ class Traffic:
         on_rebuilt: Callable[[], None],
         attendance: Attendance | None = None,
         shedder: LoadShedder | None = None,
+        early_turn: int = EARLY_TURN,
     ) -> None:
-        self.reading = Reading(outbox, session, duplicates, books.log)
+        self._early = Early(outbox.unsettled)
+        self.reading = Reading(outbox, self._early, session, duplicates, books.log)
         self.last_confirmed_s: float | None = None
         """When Kafka last confirmed anything, on the monotonic clock."""
         self.last_progress_s = clock.monotonic_s()
@@ -89,6 +90,7 @@ class Traffic:
         self._books = books
         self._narrator = KafkaNarrator(books.counters, books.log, books.examples)
         self._accounts = Accounts(books, duplicates, journal)
+        self._sorter = Sorter(self._accounts, duplicates, books.counters)
         self._clock = clock
         self._on_bug = on_bug
         self._on_rebuilt = on_rebuilt
@@ -96,10 +98,10 @@ class Traffic:
         self._shedder = shedder
         self._poll_timer: Timer | None = None
         self._poll_s = POLL_MIN_S
-        self._early = Early(outbox.unsettled)
-        self._is_judging_early = False
+        self._early_turn = early_turn
+        self._is_in_judge_early = False
         self._recalled: list[Chunk] = []
-        """What the journal says Kafka has; until `release`."""
+        """What the journal says Kafka has, and then the tail; until `release`."""
         self._is_released = False
         self._is_closed = False
         spooling.carrier = self
@@ -129,7 +131,7 @@ class Traffic:
         outcomes = self.flow.process(received.packets, at)
         if self._books.witnesses.is_on:
             self._books.witnesses.judged(received.packets, outcomes, at)
-        records, owed = self._sort(outcomes, receipts)
+        records, owed = self._sorter.sort(outcomes, receipts)
         if self._shedder is not None and self._shedder.is_dropping:
             records, owed, dropped = self._shedder.split(records, owed)
             self._accounts.settle_shed(dropped)
@@ -157,6 +159,16 @@ class Traffic:
     def is_judging(self) -> bool:
         """False while what comes waits: for what Kafka has, or behind what waited for that."""
         return not self._early.is_waiting
+
+    @property
+    def waiting(self) -> int:
+        """Count the PUBLISHes that wait to be judged."""
+        return self._early.held.records
+
+    @property
+    def waiting_since_s(self) -> float | None:
+        """Tell when, on the monotonic clock, the oldest of them was received."""
+        return self._early.oldest_received_s
 
     @property
     def oldest_received_us(self) -> int | None:
@@ -218,18 +230,22 @@ class Traffic:
 
     def _judge_early(self) -> None:
         """Judge some of what waited, as far as there is room; the rest at a later turn."""
-        if self._is_judging_early:
-            return
-        self._is_judging_early = True
-        early = self._early
-        judged = 0
-        while early.is_due and early.has_room and judged < EARLY_TURN:
-            received, at = early.pop()
-            judged += len(received.packets)
-            judged += self._judge(received, at, self._clock.monotonic_s())
-        self._is_judging_early = False
+        if self._is_in_judge_early:
+            return  # It was called by what it does itself.
+        early, judged = self._early, 0
+        self._is_in_judge_early = True
+        try:
+            while judged < self._early_turn and early.is_due and not self._unsettled.is_full:
+                received, at = early.pop()
+                judged += len(received.packets)
+                judged += self._judge(received, at, self._clock.monotonic_s())
+        finally:
+            self._is_in_judge_early = False
         if judged:
-            self._poll_s = POLL_MIN_S
+            # Here, since no report follows where all of it is known already.
+            now = self._clock.monotonic_s()
+            self.reading.resume_below_bounds(now)
+            self.reading.pause_at_bounds(now)
 
     def reconcile(self, found: Container[bytes]) -> None:
         """Go on with a new producer: what was found in Kafka is confirmed, the rest produced."""
@@ -250,46 +266,6 @@ class Traffic:
             + self._spooling.owed_receipts
             + self._duplicates.count_joined()
         )
-
-    def _sort(
-        self, outcomes: list[Outcome], receipts: list[Receipt | None]
-    ) -> tuple[list[Record], Sequence[Settleable | None]]:
-        """Settle what is known already, or let it wait with what is under way; keep the rest."""
-        if set(map(type, outcomes)) == {Record}:
-            return cast("list[Record]", outcomes), receipts
-        records: list[Record] = []
-        kept: list[Settleable | None] = []
-        for outcome, receipt in zip(outcomes, receipts, strict=True):
-            if isinstance(outcome, Readings):
-                shares = shares_of(receipt, len(outcome.outcomes))
-                for each, share in zip(outcome.outcomes, shares, strict=True):
-                    self._place(each, share, records, kept)
-            else:
-                self._place(outcome, receipt, records, kept)
-        return records, kept
-
-    def _place(
-        self,
-        outcome: Single,
-        receipt: Settleable | None,
-        records: list[Record],
-        kept: list[Settleable | None],
-    ) -> None:
-        if isinstance(outcome, Record):
-            records.append(outcome)
-            kept.append(receipt)
-        elif isinstance(outcome, Several):
-            # A copy is made beside the record, and no PUBACK waits for it.
-            records += outcome.records
-            kept += [receipt, *[None] * (len(outcome.records) - 1)]
-        elif isinstance(outcome, Dropped):
-            self._accounts.settle_dropped(outcome.reason, receipt)
-        elif receipt is None:
-            self._books.counters.messages[Status.DUPLICATE] += 1
-        elif outcome.is_under_way:
-            self._duplicates.join(outcome.key, receipt)
-        else:
-            self._accounts.settle_duplicates([receipt])
 
     def _fit_dead_letters(self, records: list[Record]) -> None:
         """Cut dead letters to what Kafka's client lets through."""
@@ -320,7 +296,7 @@ class Traffic:
             self._settle(self._outbox.settle(reports, now), now)
         self.carry(self._outbox.due(now, is_room_likely=bool(reports)))
         if self._shedder is not None:
-            self._shedder.look(now)
+            self._shedder.look(now, waiting=self._early.held.records)
         self._spooling.turn(now, is_pressed=self._is_pressed(now))
         self._judge_early()
         if reports:
@@ -423,13 +399,15 @@ class Traffic:
 
     def letter_of_row(self, entry: Entry, error: str) -> Record:
         """Make a dead letter of a row that cannot be read."""
-        return self.flow.salvage(
+        letter = self.flow.salvage(
             entry.record,
             key=entry.key,
             kafka_topic=entry.kafka_topic,
             error=error,
             received=self._clock.instant(),
         )
+        self._narrator.tell_unreadable(entry, letter, error)
+        return letter
 
     def on_disk_done(self) -> None:
         """Go on: the disk did its job, or failed at it."""

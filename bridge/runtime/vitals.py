@@ -160,8 +160,12 @@ class Vitals:
             in_flight=in_flight,
             residue=self._counters.residue(in_flight, spooled),
             oldest_unsettled_s=self.oldest_unsettled_s(now),
-            window_used_ratio=self._outbox.unsettled.used_ratio,
-            queue_depth=self._outbox.unsettled.records + self._spooling.machine.spooled,
+            window_used_ratio=self._traffic.reading.used_ratio,
+            queue_depth=(
+                self._traffic.waiting
+                + self._outbox.unsettled.records
+                + self._spooling.machine.spooled
+            ),
             active_devices=self._active.count(now),
             dedup_window_s=self._duplicates.window_seconds(now),
             is_ready=health.ready(self.health())[0],
@@ -189,7 +193,7 @@ class Vitals:
             in_flight=self._traffic.count_in_flight(),
             spooled=self._spooling.spooled,
             oldest_unsettled_s=self.oldest_unsettled_s(now),
-            window_used_ratio=self._outbox.unsettled.used_ratio,
+            window_used_ratio=self._traffic.reading.used_ratio,
             dedup_window_s=self._duplicates.window_seconds(now),
             inflow_per_s=self._budget.inflow_per_s,
             is_budget_unknown_after=self._budget.is_unknown_after,
@@ -217,7 +221,11 @@ class Vitals:
 
     def oldest_unsettled_s(self, now: float) -> float:
         """Tell the age of the oldest message that neither Kafka nor the disk has."""
-        oldest = (self._outbox.oldest_received_s, self._spooling.oldest_received_s)
+        oldest = (
+            self._traffic.waiting_since_s,
+            self._outbox.oldest_received_s,
+            self._spooling.oldest_received_s,
+        )
         return max((now - each for each in oldest if each is not None), default=0.0)
 
     def health(self) -> HealthInputs:

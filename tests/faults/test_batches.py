@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from tests.faults.conftest import Length
-from tests.faults.stage import Stage, await_drained, await_metric
+from tests.faults.stage import Links, Stage, await_drained, await_metric
 from tests.integration.scene import report
 from tests.support.devices import DeviceMessage
 from tests.support.eventually import eventually
@@ -108,3 +108,30 @@ def test_batches_killed_half_way_are_completed_and_not_doubled(
     report(f"{kills} kills; {known:.0f} readings came again that Kafka had")
     assert known > 0, "no batch was cut in two"
     assert_each_once_and_in_order(stage, 20 * kills)
+
+
+def test_batches_that_come_again_to_a_full_spool_keep_no_row_from_leaving(
+    stage: Stage, links: Links
+) -> None:
+    alarms = {"filter": "devices/+/alarm", "kind": "opaque", "kafka_topic": stage.telemetry}
+    config = stage.config(
+        route=ROUTE,
+        mqtt={"receive_maximum": 40, "unsettled_max": 2_000},
+        spool={"bytes_max": 4 << 20},
+    )
+    config["route"].append(alarms | {"priority": "high"})
+    bridge = stage.start_with(config)
+    links.kafka.refuse()
+    links.kafka.cut()
+    devices = stage.lean(window=40)
+    devices.start(batches(60))
+    bridge.wait_for_event("spool_full")
+    bridge.kill()
+
+    links.kafka.heal()
+    bridge.start()
+    devices.wait(DEADLINE_S)
+    await_drained(bridge, DEADLINE_S)
+
+    assert 0 == bridge.metrics()["bridge_conservation_residue"]
+    assert_each_once_and_in_order(stage, 60)

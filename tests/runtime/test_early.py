@@ -12,17 +12,18 @@ from bridge.kafka.shipment import Shipment, Unsettled
 from bridge.mqtt.events import Received
 from bridge.mqtt.session import Session, SessionSettings
 from bridge.observe.catalogue.entry import Level
-from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
+from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome
 from bridge.observe.lines import StreamLines
 from bridge.observe.log import EventLog, render_console
 from bridge.pipeline.flow import Flow
 from bridge.runtime.accounts import Books
+from bridge.runtime.kafka_tail import Chunk
 from bridge.runtime.spooling import Spooling
 from bridge.runtime.traffic import EARLY_TURN, Traffic
 from bridge.runtime.traffic_peers import Report
 from bridge.spool.outage import Outage
 from tests.pipeline.given import Packet
-from tests.simulation.clock import SimClock
+from tests.simulation.clock import UNIX_US, SimClock
 
 READINGS = 100
 ROUTE = Route(filter="devices/+/telemetry/batch", kind="batch", payload_bytes_max=1 << 20)
@@ -54,9 +55,27 @@ class Kafka:
 
 
 class Journal:
-    """Keeps nothing."""
+    """Keeps the keys."""
 
-    def note(self, _: Sequence[bytes]) -> None:
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+
+    def note(self, keys: Sequence[bytes]) -> None:
+        self.keys += keys
+
+
+class Reader:
+    """Knows whether it may read."""
+
+    is_paused = False
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+    def flush(self) -> None:
         return
 
 
@@ -66,6 +85,7 @@ class Stand:
     def __init__(self, *, records_max: int = 10_000, bytes_max: int = 1 << 30) -> None:
         self.clock = SimClock()
         self.kafka = Kafka()
+        self.journal = Journal()
         self.counters = Counters()
         self.session = Session(
             SessionSettings(
@@ -102,7 +122,7 @@ class Stand:
                 bytes_max=0,
             ),
             producer=self.kafka,
-            journal=Journal(),
+            journal=self.journal,
             value_bytes_max=1 << 20,
             books=Books(self.counters, LatencyHistogram(), ActiveDevices(now_s=0.0), log),
             clock=self.clock,
@@ -110,8 +130,10 @@ class Stand:
             on_rebuilt=lambda: None,
         )
         self.received = 0
+        self.reader = Reader()
+        self.traffic.reading.reader = self.reader
 
-    def receive(self, batches: int) -> None:
+    def receive(self, batches: int, *, readings: int = READINGS) -> None:
         """Let batches come, each in a socket read of its own."""
         for number in range(self.received, self.received + batches):
             body = {
@@ -120,9 +142,9 @@ class Stand:
                 "readings": [
                     {
                         "timestamp": f"2026-11-23T17:35:25.{each:03d}Z",
-                        "metrics": {"place": number * READINGS + each},
+                        "metrics": {"place": number * readings + each},
                     }
-                    for each in range(READINGS)
+                    for each in range(readings)
                 ],
             }
             sent = Packet(
@@ -159,7 +181,9 @@ def test_nothing_is_judged_before_it_is_known_what_kafka_has() -> None:
     stand.receive(30)
 
     assert not stand.kafka.values
-    assert 30 == stand.unsettled.records
+    assert 30 == stand.traffic.waiting
+    assert 0.0 == stand.traffic.waiting_since_s
+    assert 0 == stand.unsettled.records, "what waits is no load for Kafka"
     assert not stand.traffic.is_judging
 
 
@@ -218,3 +242,46 @@ def test_a_stop_leaves_what_still_waits_to_the_mqtt_broker() -> None:
     assert in_order(10) == stand.places
     assert 10 == stand.counters.received
     assert (0, 0) == (stand.unsettled.records, stand.unsettled.bytes)
+
+
+def test_reading_pauses_while_too_much_waits_and_goes_on_when_it_is_carried() -> None:
+    stand = Stand(records_max=1_000)
+
+    stand.receive(1_000, readings=2)
+    is_paused = stand.reader.is_paused
+    stand.traffic.release(())
+    stand.run_to_the_end()
+
+    assert is_paused
+    assert not stand.reader.is_paused
+    assert list(range(2_000)) == stand.places
+
+
+def test_reading_goes_on_though_all_that_waited_is_known_and_no_report_follows() -> None:
+    before = Stand()
+    before.receive(1_000, readings=2)
+    before.traffic.release(())
+    before.run_to_the_end()
+    known = before.journal.keys
+    stand = Stand(records_max=1_000)
+    stand.receive(1_000, readings=2)
+    assert stand.reader.is_paused
+
+    stand.traffic.release([Chunk(UNIX_US // 1_000, b"".join(known))])
+    stand.run_to_the_end()
+
+    assert not stand.kafka.values
+    assert 1_000 == stand.counters.settled[Outcome.DUPLICATE]
+    assert not stand.reader.is_paused
+
+
+def test_user_properties_count_for_what_waits() -> None:
+    stand = Stand(bytes_max=1_000_000)
+    properties = [("n", "v")] * 2_500
+    sent = Packet(payload=b"", topic="devices/dev-0001/telemetry/batch", user_properties=properties)
+
+    stand.traffic.take(Received([sent], [stand.session.ledger.open(1)]))
+    is_paused_by_one = stand.reader.is_paused
+    stand.traffic.take(Received([sent], [stand.session.ledger.open(2)]))
+
+    assert (False, True) == (is_paused_by_one, stand.reader.is_paused)

@@ -211,3 +211,16 @@ def test_a_level_lasts_until_the_rows_of_its_class_have_left() -> None:
     stand.shedder.look(now + 1.0 + 4 * FALL_S)
 
     assert 1 == stand.shedder.facts().level
+
+
+def test_what_waits_to_be_judged_is_no_load_and_keeps_no_row_on_the_disk() -> None:
+    stand = Stand()
+    for number in range(ROOM):
+        stand.session.ledger.open(number + 1)
+
+    for now in (0.0, RISE_S, 2 * RISE_S):
+        stand.shedder.look(now, waiting=ROOM)
+
+    assert 0.0 == stand.shedder.facts().load
+    assert not stand.shedder.is_shedding
+    assert ROOM // 4 == stand.shedder.drain_max

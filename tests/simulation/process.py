@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 FINISH_S = 3.0
 DRAIN_POLL_S = 0.02
+EARLY_TURN = 7
+"""Packets and records of what waited, judged in one turn; few, so that there are many."""
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +178,7 @@ class Process:
             on_bug=self._on_bug,
             on_rebuilt=self._on_rebuilt,
             shedder=self.shedder,
+            early_turn=EARLY_TURN,
         )
 
     def _make_shedder(self) -> LoadShedder:
@@ -305,6 +308,8 @@ class Process:
             and not self.outbox.is_sealed
             and not len(self.outbox)
             and not self.unsettled.records
+            and not self.traffic.waiting
+            and not self.link.is_paused
             and self.spooling.is_quiet
             and not len(self.session.ledger)
         )
