@@ -219,7 +219,7 @@ class DeadLetters:
                 reason=reason,
                 layer=layer,
                 detail=detail,
-                device_id=escape(key.decode(), _LOGGED_CHARACTERS_MAX),
+                device_id=escape(key.decode("utf-8", "replace"), _LOGGED_CHARACTERS_MAX),
                 mqtt_topic=escape(origin.topic, _LOGGED_CHARACTERS_MAX),
                 is_copy=suppressed is not None,
             ),

@@ -8,6 +8,7 @@ from bridge.kafka.record import Record
 from bridge.observe.counters import Counters
 from bridge.observe.examples import Examples
 from bridge.observe.log import EventLog
+from bridge.spool.entry import Entry
 
 
 class KafkaNarrator:
@@ -63,6 +64,20 @@ class KafkaNarrator:
             device_id=letter.dead_letter.device_id,
             dlq_id=letter.dead_letter.dlq_id,
             value_bytes=len(record.value),
+        )
+
+    def tell_unreadable(self, entry: Entry, letter: Record, error: str) -> None:
+        """Tell of a row of the spool that cannot be read, and which letter takes its place."""
+        assert letter.dead_letter is not None, "an unreadable row became telemetry"
+        if self._examples is not None:
+            self._examples.note(letter)
+        self._log.emit(
+            "spool_row_unreadable",
+            kafka_topic=entry.kafka_topic,
+            sequence=entry.sequence,
+            error=error,
+            dlq_id=letter.dead_letter.dlq_id,
+            row_bytes=len(entry.record),
         )
 
     def tell_dead_letters(self, records: Sequence[Record]) -> None:

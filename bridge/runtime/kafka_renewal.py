@@ -41,9 +41,11 @@ class KafkaRenewal:
         if failure is not None and parts.watch.answers:
             successor.let_go()
             return failure
-        parts.renew_kafka(config, successor)
+        go_back = parts.renew_kafka(config, successor)
         began_s = clock.monotonic_s()
         problem = await self._await_drained(began_s)
+        if problem:
+            go_back()
         parts.traffic.carry(parts.outbox.due(clock.monotonic_s()))
         return problem
 
@@ -55,7 +57,6 @@ class KafkaRenewal:
             silent_s = now - max(began_s, traffic.last_reported_s)
             if silent_s > SILENT_S or now - began_s > LASTS_MAX_S:
                 if parts.watch.answers:
-                    producer.keep()
                     return f"the old producer does not deliver {len(parts.outbox)} records"
                 is_drained = False
                 traffic.rebuild("the old connection delivers nothing more", cause="renewed")

@@ -26,7 +26,7 @@ from bridge.runtime.fleet_parts import FleetParts
 from bridge.runtime.gap_finder import GapFinder
 from bridge.runtime.gap_records import GapRecords
 from bridge.runtime.importances import Importances
-from bridge.runtime.kafka_producer import Handle, KafkaProducer, kafka_properties
+from bridge.runtime.kafka_producer import Handle, KafkaProducer, Properties, kafka_properties
 from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.left_routes import left_behind, recall, remember
 from bridge.runtime.mqtt_session import make_session, topic_filters_of
@@ -155,7 +155,8 @@ class Parts:
         self.vitals.follow(config, self.shadow)
         self.importances.learn(self._routes())
         self.shedder.learn()
-        # What is left may be gone in Kafka as well: nobody is to be not ready for it.
+        # What is left may be gone in Kafka as well: it is asked for only when a late message
+        # comes for it, which then waits and tells.
         current = [each.kafka_topic for each in config.route]
         self.watch.follow([*current, config.dead_letter.kafka_topic])
         self.tail.add(each.kafka_topic for each in self._routes())
@@ -163,13 +164,25 @@ class Parts:
             self.session.change_filters(topic_filters_of(config), now=now_s)
             self.link.flush()
 
-    def renew_kafka(self, config: BridgeConfig, successor: Handle) -> None:
-        """Send what comes to another producer, once this one has delivered what it has."""
-        self._config = config
-        self._properties = successor.properties
-        self.tail.renew(successor.properties)
-        self.traffic.value_bytes_max = value_bytes_max(config.kafka)
+    def renew_kafka(self, config: BridgeConfig, successor: Handle) -> Callable[[], None]:
+        """Send what comes to another producer, once this one has delivered what it has.
+
+        Return what goes back to the old one.
+        """
+        before = self._config, self._properties
+        self._use_kafka(config, successor.properties)
         self.producer.hand_over(successor)
+
+        def go_back() -> None:
+            self.producer.keep()
+            self._use_kafka(*before)
+
+        return go_back
+
+    def _use_kafka(self, config: BridgeConfig, properties: Properties) -> None:
+        self._config, self._properties = config, properties
+        self.tail.renew(properties)
+        self.traffic.value_bytes_max = value_bytes_max(config.kafka)
 
     def renew_mqtt(self, config: BridgeConfig) -> None:
         """Connect anew to the MQTT broker, with the same session."""
@@ -320,7 +333,7 @@ class Parts:
     def _make_importances(self) -> Importances:
         config = self._config
         registry = None if config.registry is None else self.registry
-        return Importances(config.route, config.dead_letter.kafka_topic, registry)
+        return Importances(self._routes(), config.dead_letter.kafka_topic, registry)
 
     def _make_onlookers(self) -> Onlookers:
         config, books = self._config, self.books

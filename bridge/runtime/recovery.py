@@ -40,7 +40,8 @@ class Recovery:
         self._content = JournalContent()
         self._on_task = on_task
         self._after_s = after_s
-        self._began_s = clock.monotonic_s()
+        self._asked_since_s: float | None = None
+        """Since when Kafka is asked for what it has."""
         self._reconciling: asyncio.Task[None] | None = None
 
     async def prepare(self) -> None:
@@ -51,6 +52,7 @@ class Recovery:
     async def release(self) -> None:
         """Let messages pass once it is known what Kafka already has."""
         starts = self._content.ends
+        self._asked_since_s = clock.monotonic_s()
         reading = await self._tail.read_start(self._content)
         self._content = JournalContent()  # 16 MB for a million keys.
         self._journal.begin(reading.tail, is_whole=reading.is_whole)
@@ -81,7 +83,8 @@ class Recovery:
         self._checkpoints.turn(now)
         traffic = self._traffic
         if not traffic.is_released:
-            if now - self._began_s >= self._after_s:
+            asked_since_s = self._asked_since_s
+            if asked_since_s is not None and now - asked_since_s >= self._after_s:
                 traffic.go_blind()
             return
         # An error is a sign of life too: what is held is tried again and again.

@@ -63,7 +63,7 @@ class Side(enum.Enum):
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """What a reload would do, made ready: nothing of it can fail any more."""
+    """What a reload would do, made ready: only the old Kafka producer may still be in its way."""
 
     config: BridgeConfig
     """What will run."""

@@ -1,5 +1,6 @@
 """What the spool does, told to the log: once for each change, however many records it concerns."""
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Final
 
@@ -60,6 +61,9 @@ class SpoolNarrator:
 
     def tell(self, facts: SpoolFacts, now: float, *, outage_budget_s: float | None) -> None:
         """Tell what changed since the last time."""
+        known, self._spooling.known_rows = self._spooling.known_rows, Counter()
+        for kafka_topic, rows in known.items():
+            self._log.emit("spool_rows_known", kafka_topic=kafka_topic, rows=rows)
         if self._spooling.machine.is_quiet and not self._taken_over and self._obstacle is None:
             return
         self._tell_topics(facts, now)

@@ -6,6 +6,7 @@ disk drive it; what has to be done outside is told to the `Carrier`.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Final, cast
@@ -68,6 +69,8 @@ class Spooling:
         self.waiting_records = 0
         """Followers that the disk does not have yet."""
         self.waiting_bytes = 0
+        self.known_rows: Counter[str] = Counter()
+        """Rows of each topic that Kafka was found to have, until somebody tells of them."""
         self.shedder: Shedder | None = None
         """Who sends the less important over the disk while Kafka is slow, if anybody does."""
         self._counters = counters
@@ -257,6 +260,7 @@ class Spooling:
         return True
 
     def _count_found(self, entries: list[Entry]) -> None:
+        self.known_rows.update(each.kafka_topic for each in entries)
         counted = sum(is_promised(each.identity) for each in entries)
         self.spooled -= counted
         self._counters.spool_rows_drained += len(entries)

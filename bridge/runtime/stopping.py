@@ -48,6 +48,7 @@ class Stopping:
             "bridge_stopping",
             cause="failure" if is_failed else "signal",
             in_flight=len(parts.outbox),
+            left_waiting=parts.traffic.waiting,
             drain_timeout_s=self._drain_timeout_s,
         )
         parts.link.stop_connecting()

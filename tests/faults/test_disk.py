@@ -306,6 +306,45 @@ def test_a_spool_of_the_previous_format_is_drained(stage: Stage, links: Links) -
     assert 1_500 == opened["rows"]
 
 
+def test_a_row_that_cannot_be_read_is_a_dead_letter_under_the_id_that_the_log_tells(
+    stage: Stage, links: Links
+) -> None:
+    bridge = stage.start()
+    links.kafka.refuse()
+    links.kafka.cut()
+    stage.devices().publish(fleet(5, 50))
+    await_spooled(bridge, 50)
+    bridge.stop()
+    turned = turn_a_bit(Path(spool_path(bridge)))
+
+    links.kafka.heal()
+    bridge.start()
+    told = bridge.wait_for_event("spool_row_unreadable", kafka_topic=stage.telemetry)
+    stage.await_quiet(bridge)
+    await_drained(bridge)
+    found = stage.read()
+
+    (letter,) = found.dead_letters
+    assert 49 + 1 == len(found.telemetry), "49, and the probe of the scene"
+    assert turned == letter.value
+    assert told["dlq_id"].encode() == letter.header("dlq.id")
+    assert b"internal_error" == letter.header("dlq.reason")
+    assert len(turned) == told["row_bytes"]
+    assert 0 == bridge.stop()
+
+
+def turn_a_bit(path: Path) -> bytes:
+    """Turn one bit of the newest row's record; return what is left of it."""
+    database = sqlite3.connect(path)
+    with database:
+        newest = database.execute("SELECT max(sequence), record FROM row")
+        sequence, record = newest.fetchone()
+        turned = bytes([*record[:-1], record[-1] ^ 1])
+        database.execute("UPDATE row SET record = ? WHERE sequence = ?", (turned, sequence))
+    database.close()
+    return turned
+
+
 def contents(directory: Path) -> dict[str, bytes]:
     """Read what the spool's files hold, byte for byte.
 

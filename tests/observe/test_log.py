@@ -78,11 +78,11 @@ def test_an_event_is_one_json_line_with_its_time_in_utc() -> None:
 def test_the_console_line_quotes_only_what_needs_it() -> None:
     stand = Stand(renderer=render_console)
 
-    stand.log.emit("mqtt_connect_failed", address="[::1]:1883", detail="no route", attempt=2)
+    stand.log.emit("mqtt_connect_failed", address="[::1]:1883", reason="no route", attempt=2)
 
     assert stand.text == (
         "2025-10-09T08:53:20.250000Z warning mqtt_connect_failed"
-        ' address=[::1]:1883 detail="no route" attempt=2\n'
+        ' address=[::1]:1883 reason="no route" attempt=2\n'
     )
 
 

@@ -39,7 +39,8 @@ EVENTS: tuple[Event, ...] = (
         "purpose keys took_s",
         "The ends of the partitions were read: what Kafka already has is known now. `purpose`:"
         " window (all that the dedup window should hold), checkpoint (what the journal does not"
-        " know) or rebuild (what a replaced producer had under way).",
+        " know), rest (partitions that had no leader before) or rebuild (what a replaced producer"
+        " had under way).",
     ),
     event(
         "kafka_partition_without_leader",
@@ -112,7 +113,7 @@ EVENTS: tuple[Event, ...] = (
     event(
         "kafka_record_refused",
         Level.WARNING,
-        "kafka_topic error detail device_id dlq_id value_bytes",
+        "kafka_topic error device_id dlq_id value_bytes",
         "Kafka will never take this record; it becomes a dead letter `kafka_refused`.",
         "Compare the record with `max.message.bytes` and the checks of the topic.",
         repeats_by="error",
@@ -120,17 +121,15 @@ EVENTS: tuple[Event, ...] = (
     event(
         "kafka_record_produced_again",
         Level.WARNING,
-        "kafka_topic error count",
+        "count",
         "Kafka did not take records that it may take the next time; they are produced again.",
-        repeats_by="error",
     ),
     event(
         "kafka_record_reordered",
         Level.WARNING,
-        "kafka_topic error count device_id",
-        "Kafka refused a record once while newer ones of the same device were taken: order is"
+        "count",
+        "Kafka refused records once while newer ones of the same devices were taken: order is"
         " broken there, nothing is lost.",
-        repeats_by="kafka_topic",
     ),
     event(
         "kafka_producer_rebuilt",
@@ -153,7 +152,7 @@ EVENTS: tuple[Event, ...] = (
     event(
         "kafka_client_reported",
         Level.WARNING,
-        "facility severity detail",
+        "facility detail",
         "librdkafka logged a warning or an error of its own.",
         repeats_by="facility",
     ),

@@ -6,7 +6,7 @@ EVENTS: tuple[Event, ...] = (
     event(
         "mqtt_connect_failed",
         Level.WARNING,
-        "address reason detail attempt retry_in_s",
+        "address reason attempt retry_in_s",
         "No Network Connection to the MQTT broker could be made at this address.",
         "Check `mqtt.host`, `mqtt.port`, `mqtt.tls` and whether the MQTT broker runs.",
         repeats_by="reason",
@@ -14,8 +14,7 @@ EVENTS: tuple[Event, ...] = (
     event(
         "mqtt_connected",
         Level.INFO,
-        "address client_id session_present receive_maximum keep_alive_s session_expiry_s"
-        " maximum_packet_size server_version tls_version reason",
+        "address client_id session_present receive_maximum keep_alive_s session_expiry_s reason",
         "The MQTT broker accepted the connection; `reason` says why a new one was needed.",
     ),
     event(
@@ -129,7 +128,7 @@ EVENTS: tuple[Event, ...] = (
     event(
         "mqtt_subscription_refused",
         Level.ERROR,
-        "filter reason_code reason remedy retry_in_s",
+        "filter reason_code reason remedy",
         "The MQTT broker refused the subscription, or granted less than QoS 1.",
         "Do what `remedy` says; the bridge is not ready until all filters are granted.",
         repeats_by="filter",
@@ -151,7 +150,7 @@ EVENTS: tuple[Event, ...] = (
     event(
         "mqtt_disconnected",
         Level.WARNING,
-        "reason reason_code reason_string detail unsettled retry_in_s",
+        "reason reason_code detail unsettled retry_in_s",
         "The Network Connection ended. What was received still goes to Kafka; what is not"
         " acknowledged is sent again after the reconnect.",
         repeats_by="reason",
@@ -159,7 +158,7 @@ EVENTS: tuple[Event, ...] = (
     event(
         "mqtt_keep_alive_timed_out",
         Level.WARNING,
-        "keep_alive_s silent_s",
+        "silent_s",
         "The MQTT broker did not answer a PINGREQ in time; the connection is closed.",
         "Check the network between the bridge and the MQTT broker.",
     ),

@@ -51,7 +51,7 @@ EVENTS: tuple[Event, ...] = (
         "link path ends_at days_left",
         "Our own certificate for a link (mqtt, kafka) ends in `days_left`; told once each with 30,"
         " 14, 7, 3 days and a day left.",
-        "Renew it under the same `path`; the MQTT broker is given it at the next connection.",
+        "Renew it under the same `path`: the link is renewed with it, and nothing is lost.",
         repeats_by="link",
     ),
     event(
@@ -81,7 +81,7 @@ EVENTS: tuple[Event, ...] = (
     event(
         "reading_paused",
         Level.WARNING,
-        "cause unsettled unsettled_bytes oldest_unsettled_s",
+        "cause unsettled unsettled_bytes",
         "A bound on what may be unsettled is reached, so the bridge reads no further; the MQTT"
         " broker holds the rest.",
         "Find out why Kafka is slow or away; `cause` names the bound.",
@@ -145,9 +145,11 @@ EVENTS: tuple[Event, ...] = (
         "kafka_renewal_failed",
         Level.ERROR,
         "error retry_in_s",
-        "With the new credentials or certificates Kafka does not answer, while it does with the old"
-        " ones: the producer stays as it is.",
-        "Check the new files and what Kafka says of them; the bridge tries again by itself.",
+        "The producer stays as it is: with the new credentials or certificates Kafka does not"
+        " answer, while it does with the old ones; or the old producer does not deliver what it"
+        " has, so that nothing may follow it. `error` says which.",
+        "Check the new files and what Kafka says of them, or look for a topic or partition that"
+        " takes nothing; the bridge tries again by itself.",
     ),
     event(
         "kafka_producer_renewed",
@@ -159,14 +161,16 @@ EVENTS: tuple[Event, ...] = (
     event(
         "bridge_stopping",
         Level.INFO,
-        "cause in_flight drain_timeout_s",
-        "The bridge reads no more and flushes to Kafka what it holds.",
+        "cause in_flight left_waiting drain_timeout_s",
+        "The bridge reads no more and flushes to Kafka what it holds. `left_waiting` messages had"
+        " come and waited for what Kafka has: they were neither carried nor acknowledged, and stay"
+        " with the MQTT broker.",
     ),
     event(
         "drain_finished",
         Level.INFO,
-        "confirmed took_s",
-        "All that was held is confirmed by Kafka and acknowledged to the MQTT broker.",
+        "took_s",
+        "All that was held is in Kafka or on disk, and acknowledged to the MQTT broker.",
     ),
     event(
         "drain_timed_out",
