@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     arguments_text = sys.argv[1:] if argv is None else list(argv)
     try:
+        _see_that_all_is_text(arguments_text)
         arguments = _build_parser(arguments_text).parse_args(arguments_text)
         code: int = arguments.execute(arguments)
         sys.stdout.flush()
@@ -63,6 +64,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last door
         return _explain(error)
     return code
+
+
+def _see_that_all_is_text(arguments: Sequence[str]) -> None:
+    """Refuse bytes that are no UTF-8 once, and not wherever they end up.
+
+    Raises:
+        UsageError: An argument has some; says which.
+    """
+    for number, argument in enumerate(arguments, start=1):
+        if not _is_text(argument):
+            shown = argument.encode("ascii", "backslashreplace").decode()
+            raise UsageError(f'argument {number}, "{shown}", is not UTF-8; write it as text')
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _open_closed_streams() -> None:

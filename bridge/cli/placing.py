@@ -37,6 +37,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         """
         path = self.below(placed.path)
         with self._telling(path):
+            if path.is_symlink():
+                target = escaped(str(path.readlink()))
+                return f"left alone, since it is a link to {target}: {path}"
             before = path.read_text(encoding="utf-8") if path.exists() else None
             if before == placed.content:
                 return f"unchanged: {path}"

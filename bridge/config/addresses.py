@@ -4,7 +4,9 @@ import ipaddress
 import re
 
 PORT_MAX = 65_535
-_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+"""63 characters at most (RFC 1035, 2.3.4): a longer one, or an empty one, cannot be looked up."""
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 
 
 def host_and_port(text: str, *, port_min: int = 1) -> tuple[str, int]:

@@ -160,7 +160,10 @@ def _named_files(config: BridgeConfig) -> Iterator[tuple[KeyPath, Path]]:
             yield ("mqtt", "tls", name), Path(file)
     for name in PROPERTY_FILES:
         value = config.kafka.properties.get(name)
-        if isinstance(value, str) and Path(value).is_file():
+        if not isinstance(value, str) or not value:
+            continue
+        # A directory, or `probe`, is none. What is missing now may be there at the next look.
+        if name != "ssl.ca.location" or not (value == "probe" or Path(value).is_dir()):
             yield ("kafka", "properties", name), Path(value)
 
 

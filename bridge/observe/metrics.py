@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -21,6 +22,7 @@ from bridge.observe.fleet_facts import FleetFacts
 from bridge.observe.fleet_metrics import fleet_families
 from bridge.observe.kafka_facts import KafkaFacts
 from bridge.observe.link_metrics import Link, certificate_families, kafka_families
+from bridge.observe.process_metrics import ProcessMetrics
 from bridge.observe.shadow_facts import shadow_families
 from bridge.observe.shedding_facts import SheddingFacts
 from bridge.pipeline.shadow import Shadow
@@ -42,6 +44,8 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
     active_devices: int
     dedup_window_s: float
     is_ready: bool
+    parts_ready: Mapping[str, bool] = MappingProxyType({})
+    """The checks of `/health/ready`: mqtt, kafka, spool."""
     messages_spooled: int = 0
     """QoS 1 messages acknowledged, on disk, and not yet in Kafka."""
     spool_bytes: int = 0
@@ -93,6 +97,7 @@ class Metrics:
         build: BuildInfo,
         log: LogLines,
         links: LinkFacts | None = None,
+        started_unix_s: float = 0.0,
     ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(
@@ -105,7 +110,7 @@ class Metrics:
                 links=links or LinkFacts(),
             )
         )
-        ProcessCollector(registry=self._registry)  # CPU, memory, descriptors, start time.
+        self._registry.register(ProcessMetrics(started_unix_s=started_unix_s))
 
     def render(self) -> bytes:
         """Return the exposition in Prometheus text format."""
@@ -136,6 +141,7 @@ class _BridgeCollector(Collector):
         yield from _trace_families(self._counters)
         yield _histogram(self._latency)
         gauges = self._gauges()
+        yield _parts_family(gauges.parts_ready)
         yield from _gauge_families(gauges, self._counters)
         yield from fleet_families(gauges.fleet, self._counters)
         yield from shadow_families(gauges.shadow)
@@ -326,6 +332,15 @@ def _trace_families(counters: Counters) -> Iterator[Metric]:
         for value, count in values.items():
             family.add_metric([value], count)
         yield family
+
+
+def _parts_family(parts: Mapping[str, bool]) -> Metric:
+    family = GaugeMetricFamily(
+        "bridge_part_ready", "1 while this check of /health/ready is ok.", labels=["part"]
+    )
+    for part, is_ok in parts.items():
+        family.add_metric([part], int(is_ok))
+    return family
 
 
 def _histogram(latency: LatencyHistogram) -> Metric:

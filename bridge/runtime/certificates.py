@@ -33,6 +33,8 @@ class CertificateWatch:
     def __init__(self, files: Mapping[Link, Path], log: EventLog) -> None:
         self.ends: dict[Link, float] = dict.fromkeys(files, math.nan)
         """When each ends, Unix seconds; NaN until it was read, and where it is not legible."""
+        self._last_ends: dict[Link, float] = {}
+        """The same of the last that was legible: what comes after it is compared with it."""
         self._files = files
         self._log = log
         self._told: dict[Link, int] = {}
@@ -44,6 +46,11 @@ class CertificateWatch:
         self.ends = {
             link: self.ends[link] if self._files.get(link) == file else math.nan
             for link, file in files.items()
+        }
+        self._last_ends = {
+            link: end
+            for link, end in self._last_ends.items()
+            if self._files.get(link) == files.get(link)
         }
         self._files = files
 
@@ -67,7 +74,8 @@ class CertificateWatch:
                 )
             return
         self._errors.pop(link, None)
-        before, self.ends[link] = self.ends[link], found
+        before, self.ends[link] = self._last_ends.get(link, math.nan), found
+        self._last_ends[link] = found
         stage = _stage(found - unix_s)
         told = self._told.get(link, -1)
         self._told[link] = stage

@@ -390,6 +390,7 @@ class Daemon:
             links=LinkFacts(
                 certificates=lambda: self._certificates.ends, kafka=self._producer.facts
             ),
+            started_unix_s=clock.unix_s() - (clock.monotonic_s() - self._started_s),
         )
 
 

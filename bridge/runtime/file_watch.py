@@ -21,6 +21,8 @@ class Seen(NamedTuple):
     changed_ns: int
     size: int
     inode: int
+    status_changed_ns: int
+    """Who may read it is a change too: a file may be refused for that, and then allowed."""
 
 
 Look: TypeAlias = Seen | None
@@ -33,7 +35,7 @@ def look_at(path: Path) -> Look:
         seen = path.stat()
     except (OSError, ValueError):
         return None
-    return Seen(seen.st_mtime_ns, seen.st_size, seen.st_ino)
+    return Seen(seen.st_mtime_ns, seen.st_size, seen.st_ino, seen.st_ctime_ns)
 
 
 class FileChanges:

@@ -16,7 +16,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import msgspec
 from aiohttp import web
@@ -27,6 +27,7 @@ from bridge.observe.fleet_facts import Sort
 from bridge.observe.log import EventLog, raised_at
 from bridge.observe.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from bridge.observe.page import Page, load_page
+from bridge.runtime import clock
 from bridge.runtime.ops_guard import Guard
 
 CONNECTIONS_MAX = 64
@@ -36,6 +37,8 @@ HEAD_BYTES_MAX = 16_384
 """All a client may send on a connection; a scrape's head is some 300 bytes."""
 LINE_BYTES_MAX = 8_190
 
+MADE_A_SECOND_MAX: Final = 40
+"""Answers of 4 ms each: at most a sixth of the loop."""
 DEVICES_SHOWN = 20
 DEVICES_SHOWN_MAX = 256
 _IS_COUNT = re.compile(r"[0-9]{1,4}").fullmatch
@@ -59,6 +62,32 @@ _REMEDIES = {
 Probe: TypeAlias = Callable[[], tuple[bool, dict[str, Any]]]
 
 
+T = TypeVar("T")
+
+
+class Spared(Generic[T]):
+    """An answer that costs the loop milliseconds, made so often a second and no more.
+
+    Who asks more often is given the last one: whoever reaches the port may ask in masses.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._second = -1
+        self._made = 0
+        self._last: T | None = None
+
+    def __call__(self) -> T:
+        """Give the answer of now, or the last one."""
+        second = int(clock.monotonic_s())
+        if second != self._second:
+            self._second, self._made = second, 0
+        if self._last is None or self._made < MADE_A_SECOND_MAX:
+            self._made += 1
+            self._last = self._make()
+        return self._last
+
+
 class OpsEndpoints:
     """Answer health, metrics and, where it is given, status; ask for the facts at each request."""
 
@@ -79,8 +108,8 @@ class OpsEndpoints:
         self._listen = listen
         self._readiness = readiness
         self._liveness = liveness
-        self._metrics = metrics
-        self._status = status
+        self._metrics = Spared(metrics)
+        self._status = None if status is None else Spared(status)
         self._devices = devices
         self._page: Page | None = None if status is None else load_page()
         self._guard = guard
@@ -120,6 +149,9 @@ class OpsEndpoints:
             )
         except OSError as error:
             raise ConfigError([self._explain(error)]) from error
+        except UnicodeError as error:
+            problem = f'ops.listen "{self._listen}" has a host that is no name'
+            raise ConfigError([problem]) from error
 
     async def stop(self) -> None:
         """Stop listening and close every connection."""

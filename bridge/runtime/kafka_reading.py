@@ -13,7 +13,19 @@ from bridge.kafka.properties import Value
 REQUEST_TIMEOUT_S: Final = 5.0
 _CONSUME_S: Final = 0.02
 """`consume` waits so long for a whole batch, even when every partition has reached its end."""
-_PASSED_ON: Final = ("security.", "ssl.", "sasl.", "socket.", "broker.", "client.id")
+_PASSED_ON: Final = (
+    "security.",
+    "ssl.",
+    "enable.ssl.",
+    "sasl.",
+    "enable.sasl.",
+    "https.",
+    "socket.",
+    "broker.",
+    "client.",
+    "plugin.library.paths",
+)
+"""How the brokers are reached and who asks them: the same for a reader as for the producer."""
 
 
 class SilentError(Exception):

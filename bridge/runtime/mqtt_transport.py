@@ -272,7 +272,7 @@ class MqttLink:
             return f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
         except ssl.SSLCertVerificationError as error:
             return f"the broker's certificate was not accepted: {error.verify_message}"
-        except (OSError, ConfigError) as error:
+        except (OSError, ConfigError, UnicodeError) as error:  # A name that IDNA does not know.
             return str(error) or type(error).__name__
         return None
 

@@ -169,8 +169,9 @@ class Parts:
 
         Return what goes back to the old one.
         """
-        before = self._config, self._properties
-        self._use_kafka(config, successor.properties)
+        before = self._properties, self.traffic.value_bytes_max
+        self._config = config
+        self._use_kafka(successor.properties, value_bytes_max(config.kafka))
         self.producer.hand_over(successor)
 
         def go_back() -> None:
@@ -179,10 +180,10 @@ class Parts:
 
         return go_back
 
-    def _use_kafka(self, config: BridgeConfig, properties: Properties) -> None:
-        self._config, self._properties = config, properties
+    def _use_kafka(self, properties: Properties, value_max: int) -> None:
+        self._properties = properties
         self.tail.renew(properties)
-        self.traffic.value_bytes_max = value_bytes_max(config.kafka)
+        self.traffic.value_bytes_max = value_max
 
     def renew_mqtt(self, config: BridgeConfig) -> None:
         """Connect anew to the MQTT broker, with the same session."""

@@ -144,6 +144,9 @@ class Reloader:
         while True:
             await self._asked.wait()
             self._asked.clear()
+            if self._cause == RETRY:  # Nobody asked for it, and mostly nothing comes of it.
+                await self._reload(self._cause)
+                continue
             on_begin()
             await self._reload(self._cause)
             on_end()
@@ -198,7 +201,15 @@ class Reloader:
         is_taken = before.outcome is ReloadOutcome.TAKEN
         return is_taken and list(before.needs_restart) == needs_restart
 
+    def _try_again_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._retry = loop.call_later(RETRY_S, self.ask, RETRY)
+
     def _tell_refused(self, cause: str, problems: Sequence[str]) -> None:
+        # What it lacks may come, and nobody watches a file that no running configuration names.
+        self._try_again_later()
+        if cause == RETRY and self.facts is not None and self.facts.problems == tuple(problems):
+            return
         self._counters.reloads[ReloadOutcome.REFUSED] += 1
         self.facts = ReloadFacts(
             at=rfc3339(clock.unix_s()),
@@ -287,8 +298,7 @@ class Reloader:
         plan.config = structs.replace(plan.config, kafka=self._config.kafka)
         plan.changes = [each for each in plan.changes if each.takes is not Takes.KAFKA_RECONNECT]
         plan.looks = {**plan.looks, Side.KAFKA: self._looks[Side.KAFKA]}
-        loop = asyncio.get_running_loop()
-        self._retry = loop.call_later(RETRY_S, self.ask, RETRY)
+        self._try_again_later()
         return False
 
     def close(self) -> None:

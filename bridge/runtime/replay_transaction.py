@@ -61,6 +61,10 @@ class ReplayTransactions:
             **properties,
             "transactional.id": transactional_id,
             "transaction.timeout.ms": TRANSACTION_MS,
+            # Librdkafka refuses one that is longer than the transaction.
+            "socket.timeout.ms": min(
+                int(properties.get("socket.timeout.ms", TRANSACTION_MS)), TRANSACTION_MS
+            ),
             "message.timeout.ms": TRANSACTION_MS,
             "linger.ms": 5,
             "log_level": 0,

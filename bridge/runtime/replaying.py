@@ -117,6 +117,7 @@ class Replay:
         try:
             self._write(judged)
         except RecordsRefusedError:
+            self._see_that_nobody_took_over()
             middle = len(judged) // 2
             if middle:
                 self._carry_out(judged[:middle])
@@ -130,6 +131,7 @@ class Replay:
             try:
                 self._write([judged], is_one_by_one=True)
             except RecordsRefusedError as refused:
+                self._see_that_nobody_took_over()
                 record = judged.records[refused.position]
                 if record.dead_letter is not None and not record.value:
                     raise UnavailableError(
@@ -139,6 +141,21 @@ class Replay:
                 judged = self._rejudging.refuse(judged, record, error=refused.error)
             else:
                 return
+
+    def _see_that_nobody_took_over(self) -> None:
+        """Stop where another replay of the same letters has committed meanwhile.
+
+        After a refusal the producer is a new one of the same transactional id: it would fence the
+        other, which may have fenced us before and gone on from what we had committed.
+        """
+        committed = self._topic.committed(self._positions)
+        for place, position in self._positions.items():
+            known = committed.get(place)
+            if known is not None and known.offset > position:
+                raise UnavailableError(
+                    "another replay of the same letters took over; let it end, or stop it and give"
+                    " the same command again: what was committed stays"
+                )
 
     def _write(self, judged: Sequence[Judged], *, is_one_by_one: bool = False) -> None:
         positions = dict(self._positions)

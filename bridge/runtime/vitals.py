@@ -154,6 +154,7 @@ class Vitals:
     def gauges(self) -> Gauges:
         """Read what goes up and down."""
         now = clock.monotonic_s()
+        is_ready, answer = health.ready(self.health())
         in_flight = self._traffic.count_in_flight()
         spooled = self._spooling.spooled
         return Gauges(
@@ -168,7 +169,8 @@ class Vitals:
             ),
             active_devices=self._active.count(now),
             dedup_window_s=self._duplicates.window_seconds(now),
-            is_ready=health.ready(self.health())[0],
+            is_ready=is_ready,
+            parts_ready={part: answer["checks"][part]["ok"] for part in ("mqtt", "kafka", "spool")},
             messages_spooled=spooled,
             spool_bytes=self._spooling.machine.live_bytes,
             spool_bytes_max=self._config.spool.bytes_max,

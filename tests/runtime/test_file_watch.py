@@ -5,7 +5,7 @@ from pathlib import Path
 from bridge.runtime.file_watch import FileChanges, Look, Seen, look_at
 
 A, B = Path("/a"), Path("/b")
-OLD, HALF, NEW = Seen(1, 10, 7), Seen(2, 4, 7), Seen(3, 12, 7)
+OLD, HALF, NEW = Seen(1, 10, 7, 1), Seen(2, 4, 7, 2), Seen(3, 12, 7, 3)
 
 
 def changed(*looks: Look) -> list[bool]:
