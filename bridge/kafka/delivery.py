@@ -49,12 +49,18 @@ _TABLE: Final[dict[str, Fate]] = {
     "_GAPLESS_GUARANTEE": Fate.FATAL,
 }
 
+FOR_SIZE: Final = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE"})
+"""Refusals that a smaller record would not meet."""
+
 _REMEDIES: Final[dict[str, str]] = {
     "UNKNOWN_TOPIC_OR_PART": "create the topic, or correct its name in the configuration",
     "_UNKNOWN_PARTITION": "create the topic again, or wait until its partitions are there",
     "_UNKNOWN_TOPIC": "create the topic, or correct its name in the configuration",
     "TOPIC_AUTHORIZATION_FAILED": "grant the bridge WRITE and DESCRIBE on the topic",
     "CLUSTER_AUTHORIZATION_FAILED": "grant the bridge IDEMPOTENT_WRITE on the cluster",
+    "INVALID_TIMESTAMP": "set the clock of this host, or raise message.timestamp.after.max.ms and"
+    " message.timestamp.before.max.ms of the topic",
+    "INVALID_RECORD": "see what the Kafka cluster demands of the records of this topic",
     "POLICY_VIOLATION": "see the policy of the Kafka cluster for this topic",
 }
 

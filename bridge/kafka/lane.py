@@ -5,7 +5,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from bridge.kafka.delivery import Fate, fate_of
+from bridge.kafka.delivery import FOR_SIZE, Fate, fate_of
 from bridge.kafka.shipment import Shipment
 
 RETRY_S: Final = 2.0
@@ -179,8 +179,10 @@ def by_sequence(shipment: Shipment) -> int:
 def _fate_of(shipment: Shipment, error: str) -> Fate:
     fate = fate_of(error)
     record = shipment.record
-    if fate is Fate.REFUSED and record.dead_letter is not None and not record.value:
-        return Fate.HELD  # Nothing is left to cut: only a change of the topic can help.
+    if fate is Fate.REFUSED and record.dead_letter is not None:
+        # Cutting helps against a size alone; for the rest, only a change of the topic does.
+        is_helped = error in FOR_SIZE and bool(record.value)
+        return fate if is_helped else Fate.HELD
     if fate is Fate.AGAIN and shipment.failures >= AGAIN_MAX:
         return Fate.HELD
     return fate

@@ -88,6 +88,8 @@ class Checkpoints:
         self._ask_ends = ask_ends
         self._generation = generation
         self._is_begun = False
+        self.is_held = False
+        """True while some partitions are not read yet: a checkpoint would pass them by."""
         self._asked: asyncio.Future[Ends | None] | None = None
         self._asked_s = float("-inf")
         self._asked_generation = 0
@@ -107,6 +109,8 @@ class Checkpoints:
         if not self._is_begun:
             return
         self._journal.flush()
+        if self.is_held:
+            return
         if self._asked_generation != self._generation():
             self._drop()
         elif self._answer is not None:
@@ -150,7 +154,7 @@ class Checkpoints:
 
     async def close(self, *, timeout_s: float) -> None:
         """Take a last checkpoint, if all is settled and Kafka answers in time."""
-        if not self._is_begun:
+        if not self._is_begun or self.is_held:
             return
         self._drop()
         self._confirmed_s = self._traffic.last_confirmed_s

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -22,6 +23,7 @@ PARTITION_UA: Final = -1
 STATISTICS_EVERY_MS: Final = 10_000
 """How often librdkafka says how it does, unless `kafka.properties` says otherwise: 0.2 ms of CPU
 each time, with 12 partitions at 3 brokers; a message costs nothing more that 800,000 would show."""
+_LOOK_S: Final = 0.05
 _LOGGER: Final = logging.getLogger("librdkafka")
 
 Report = tuple[Shipment, str | None]
@@ -131,13 +133,24 @@ class KafkaProducer:
         if self._successor is not None:
             self._take_over(self._successor)
         else:
-            old, self._handle = self._handle, self._build()
-            old.let_go()
+            self._replace()
         self.generation += 1
         self._under_way = 0
         self._reports = []
         died_of, self._fatal_error = self._fatal_error, ""
         return died_of
+
+    def _replace(self) -> None:
+        try:
+            successor = self._build()
+        except ConfigError as error:
+            # A file of it cannot be read just now. What the old one has is void all the same; where
+            # it cannot go on, it fails into the next rebuild.
+            self._handle.producer.purge(blocking=False)
+            self._on_error("_INVALID_ARG", str(error))
+            return
+        old, self._handle = self._handle, successor
+        old.let_go()
 
     def send(self, shipments: Sequence[Shipment]) -> Sequence[Shipment]:
         """Hand shipments to librdkafka in order; return those its full queue did not take.
@@ -256,6 +269,21 @@ class KafkaProducer:
     def flush(self, *, timeout_s: float) -> None:
         """Wait until all is reported, or the time is over; blocking, so for a thread."""
         self._current().flush(timeout_s)
+
+    def await_answers(self, *, timeout_s: float) -> int:
+        """Send nothing more, and wait for what is on the wire; blocking, so for a thread.
+
+        What a broker still has in its socket when the process ends lands later, behind what the
+        next process sends. Return how many records may do so: their answer did not come in time.
+        """
+        producer, ends_s = self._current(), time.monotonic() + timeout_s
+        while True:
+            # Again and again: a request that failed goes back into the queue.
+            producer.purge(in_queue=True, in_flight=False, blocking=False)
+            left_s = ends_s - time.monotonic()
+            producer.poll(max(0.0, min(_LOOK_S, left_s)))
+            if not len(producer) or left_s <= 0:
+                return len(producer)
 
     def close(self) -> None:
         """Drop what is still queued: it is unacknowledged, and the MQTT broker has it."""

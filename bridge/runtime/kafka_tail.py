@@ -8,6 +8,7 @@ topics never stand still, so the wait has a bound: such a request lands right af
 of its broker, not after ever so many records of somebody else.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
@@ -45,6 +46,10 @@ STILL_FACTOR_MAX: Final = 5
 """Ends that have moved for so many times that long are moved by other writers."""
 PARTITION_RECORDS_MAX: Final = 1_000_000
 """No more of one partition is read from a checkpoint: some 10 s, and 16 MB of keys."""
+PATIENCE_MAX_S: Final = 80.0
+"""A megabyte at 100 kbit/s."""
+_FETCH_BYTES: Final = 131_072
+_FETCH_MAX_BYTES: Final = 1_048_576
 _CONSUME_BATCH: Final = 2_000
 _HEADER: Final = "idempotency-key"
 _ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
@@ -138,11 +143,17 @@ class KafkaTail:
     def __init__(self, properties: Mapping[str, Value], topics: Mapping[str, Kind]) -> None:
         self.renew(properties)
         self._topics = dict(topics)
+        self._patience_s = REQUEST_TIMEOUT_S
 
     def renew(self, properties: Mapping[str, Value]) -> None:
         """Connect with these from the next reading on."""
         renewed = reader_properties(properties, "mqtt-kafka-bridge-tail")
-        renewed["fetch.wait.max.ms"] = 50
+        renewed |= {
+            "fetch.wait.max.ms": 50,
+            # Answers small enough that one comes in time over a link of 2 Mbit/s.
+            "fetch.message.max.bytes": _FETCH_BYTES,
+            "fetch.max.bytes": _FETCH_MAX_BYTES,
+        }
         self._properties = renewed
 
     def add(self, kafka_topics: Iterable[str]) -> None:
@@ -163,7 +174,7 @@ class KafkaTail:
             TailForbiddenError: The bridge has no right to READ.
         """
         return self._read(
-            lambda consumer, extent: _window_starts(consumer, extent, window),
+            lambda consumer, extent: _window_starts(consumer, extent, window, self._patience_s),
             quiet_s,
             was_away,
             scope,
@@ -184,7 +195,9 @@ class KafkaTail:
         window; so is one that ends before its start, and `Tail.shrunk` names it.
         """
         tail = self._read(
-            lambda consumer, extent: _starts_from(consumer, extent, starts, window),
+            lambda consumer, extent: _starts_from(
+                consumer, extent, starts, window, self._patience_s
+            ),
             quiet_s,
             was_away,
             scope,
@@ -211,13 +224,8 @@ class KafkaTail:
 
         A consumer of its own each time: 5 ms of CPU, and nothing to keep alive in between.
         """
-        consumer = Consumer(self._properties)
-        try:
+        with self._consumer() as consumer:
             return self._ends(consumer, Scope())
-        except KafkaException as error:
-            raise _translated(error.args[0]) from error
-        finally:
-            consumer.close()
 
     def _read(
         self,
@@ -227,8 +235,7 @@ class KafkaTail:
         scope: Scope | None = None,
     ) -> Tail:
         scope = scope or Scope()
-        consumer = Consumer(self._properties)
-        try:
+        with self._consumer() as consumer:
             asked_at = time.monotonic()
             self._ends(consumer, scope)
             is_quiet_due = was_away or time.monotonic() - asked_at > SLOW_ANSWER_S
@@ -238,14 +245,32 @@ class KafkaTail:
             chunks = sorted(
                 self._read_between(consumer, starts, ends), key=lambda each: each.unix_ms
             )
+            self._patience_s = REQUEST_TIMEOUT_S
             return Tail(
                 chunks=chunks,
                 ends=ends,
                 lacking=frozenset(scope.lacking),
                 partitions=scope.partitions,
             )
+
+    @contextlib.contextmanager
+    def _consumer(self) -> Iterator[Consumer]:
+        """Give a consumer for one reading; whatever it says of Kafka is one of our two errors.
+
+        A file of the configuration may be unreadable just now: that passes too.
+        """
+        try:
+            consumer = Consumer(self._properties)
+        except KafkaException as error:
+            raise TailUnavailableError(str(error.args[0].str())) from error
+        try:
+            yield consumer
         except KafkaException as error:
             raise _translated(error.args[0]) from error
+        except SilentError as error:
+            # The link may be slow, and not the cluster away: then the same again would never end.
+            self._patience_s = min(2 * self._patience_s, PATIENCE_MAX_S)
+            raise TailUnavailableError(str(error)) from error
         finally:
             consumer.close()
 
@@ -290,13 +315,12 @@ class KafkaTail:
 
     def _read_between(self, consumer: Consumer, starts: Ends, ends: Ends) -> Iterator[Chunk]:
         """Read what lies between; records beyond an end are known too where they come along."""
-        try:
-            for messages in messages_between(consumer, starts, ends, batch=_CONSUME_BATCH):
-                keys = b"".join(self._key_of(each, str(each.topic())) for each in messages)
-                if keys:
-                    yield Chunk(max(each.timestamp()[1] for each in messages), keys)
-        except SilentError as error:
-            raise TailUnavailableError(str(error)) from error
+        for messages in messages_between(
+            consumer, starts, ends, batch=_CONSUME_BATCH, patience_s=self._patience_s
+        ):
+            keys = b"".join(self._key_of(each, str(each.topic())) for each in messages)
+            if keys:
+                yield Chunk(max(each.timestamp()[1] for each in messages), keys)
 
     def _key_of(self, message: Message, topic: str) -> bytes:
         headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
@@ -313,7 +337,7 @@ class KafkaTail:
 
 
 def _starts_from(
-    consumer: Consumer, extent: Extent, starts: Ends, window: Window
+    consumer: Consumer, extent: Extent, starts: Ends, window: Window, patience_s: float
 ) -> dict[Place, int]:
     known = {
         place: max(starts[place], extent.lows[place], end - PARTITION_RECORDS_MAX)
@@ -321,13 +345,15 @@ def _starts_from(
         if place in starts and starts[place] <= end
     }
     others = extent.only(place for place in extent.ends if place not in known)
-    return known | _window_starts(consumer, others, window)
+    return known | _window_starts(consumer, others, window, patience_s)
 
 
-def _window_starts(consumer: Consumer, extent: Extent, window: Window) -> dict[Place, int]:
+def _window_starts(
+    consumer: Consumer, extent: Extent, window: Window, patience_s: float
+) -> dict[Place, int]:
     """Go back from the newest record of each partition, not from now: it may be long ago."""
     starts: dict[Place, int] = {}
-    newest_ms = _newest_ms(consumer, extent)
+    newest_ms = _newest_ms(consumer, extent, patience_s)
     for place, end in extent.ends.items():
         low = extent.lows[place]
         by_count = max(low, end - window.keys_min)
@@ -341,7 +367,7 @@ def _window_starts(consumer: Consumer, extent: Extent, window: Window) -> dict[P
     return starts
 
 
-def _newest_ms(consumer: Consumer, extent: Extent) -> dict[Place, int]:
+def _newest_ms(consumer: Consumer, extent: Extent, patience_s: float) -> dict[Place, int]:
     """Read the last record of each partition for its timestamp."""
     spots = [
         TopicPartition(*place, end - 1)
@@ -354,9 +380,9 @@ def _newest_ms(consumer: Consumer, extent: Extent) -> dict[Place, int]:
     consumer.assign(spots)
     unread = {(spot.topic, spot.partition) for spot in spots}
     while unread:
-        messages = consumer.consume(len(unread), timeout=REQUEST_TIMEOUT_S)
+        messages = consumer.consume(len(unread), timeout=patience_s)
         if not messages:
-            raise TailUnavailableError("no record within the time of a request")
+            raise SilentError(f"no record within {patience_s:g} s")
         for message in messages:
             place, error = place_of(message), message.error()
             if error is None:

@@ -36,6 +36,8 @@ class KafkaWatch:
         self.topic_errors: dict[str, str] = {}
         self.answered_s = clock.monotonic_s()
         """When it last answered, or confirmed a record."""
+        self.answers_since_s = self.answered_s
+        """Since when it answers without a break."""
         self._partitions: dict[str, int] = {}
         self._is_first = True
         self._is_doubted = asyncio.Event()
@@ -105,6 +107,8 @@ class KafkaWatch:
         answered_s = clock.monotonic_s() if answered_s is None else answered_s
         before = (self.answers, self.topic_errors)
         self.answers = error is None
+        if self.answers and not before[0]:
+            self.answers_since_s = clock.monotonic_s()
         if self.answers:
             self.answered_s = answered_s
         self.error = error or ""

@@ -53,6 +53,8 @@ class Recovery:
         """Let messages pass once it is known what Kafka already has."""
         starts = self._content.ends
         self._asked_since_s = clock.monotonic_s()
+        if self._traffic.has_rows:
+            self._tail.expect_late()
         reading = await self._tail.read_start(self._content)
         self._content = JournalContent()  # 16 MB for a million keys.
         self._journal.begin(reading.tail, is_whole=reading.is_whole)
@@ -60,9 +62,11 @@ class Recovery:
         if reading.tail is not None:
             self._watch.note_partitions(reading.tail.partitions)
         lacking = reading.lacking
+        self._checkpoints.is_held = bool(lacking)
         self._traffic.release(reading.chunks, is_whole=reading.is_whole, closed=lacking)
         while lacking:
             lacking = await self._open_what_has_a_leader(lacking, starts)
+            self._checkpoints.is_held = bool(lacking)
 
     async def _open_what_has_a_leader(
         self, lacking: frozenset[Place], starts: Ends | None
@@ -88,7 +92,12 @@ class Recovery:
                 traffic.go_blind()
             return
         # An error is a sign of life too: what is held is tried again and again.
-        alive_s = max(traffic.last_progress_s, traffic.last_reported_s, traffic.rebuilt_s)
+        alive_s = max(
+            traffic.last_progress_s,
+            traffic.last_reported_s,
+            traffic.rebuilt_s,
+            self._watch.answers_since_s,
+        )
         is_cluster_willing = self._watch.answers and not self._watch.topic_errors
         if traffic.is_owed and is_cluster_willing and now - alive_s > STUCK_PRODUCER_S:
             traffic.rebuild("no delivery report", cause="stuck")

@@ -36,6 +36,8 @@ class Stopping:
         self._log = log
         self._supervisor = supervisor
         self._drain_timeout_s = drain_timeout_s
+        self._answers_until_s = 0.0
+        """Until when answers of Kafka are waited for, once nothing more is sent."""
 
     async def drain(self, *, is_failed: bool, is_cut_short: asyncio.Event) -> None:
         """Read no more, and bring what is held to Kafka or to the disk.
@@ -60,9 +62,8 @@ class Stopping:
         if is_failed:
             parts.spooling.halt()
             return
-        is_drained = await parts.traffic.drain(
-            timeout_s=self._drain_timeout_s - FLUSH_RESERVE_S, is_cut_short=is_cut_short
-        )
+        budget_s = self._drain_timeout_s - FLUSH_RESERVE_S
+        is_drained = await parts.traffic.drain(timeout_s=budget_s, is_cut_short=is_cut_short)
         took_s = round(clock.monotonic_s() - started_s, 3)
         if is_drained:
             self._log.emit("drain_finished", took_s=took_s)
@@ -71,6 +72,7 @@ class Stopping:
             self._log.emit("drain_timed_out", unsettled=unsettled, took_s=took_s)
         await self._finish_spool()
         await self._finish_aside(is_cut_short)
+        self._answers_until_s = 0.0 if is_cut_short.is_set() else started_s + budget_s
 
     async def _finish_spool(self) -> None:
         """Put on disk what Kafka has not confirmed; what cannot be stays with the MQTT broker."""
@@ -116,8 +118,22 @@ class Stopping:
         parts.session.disconnect(now=clock.monotonic_s())
         await parts.link.close(timeout_s=CLOSE_TIMEOUT_S)
         parts.traffic.close()
+        await self._await_answers()
         await parts.recovery.stop(timeout_s=CLOSE_TIMEOUT_S)
         parts.producer.close()
+
+    async def _await_answers(self) -> None:
+        """Leave nothing on its way to Kafka that the next start would not find there.
+
+        Rows of the spool may be: they are safe, and so nobody waited for them.
+        """
+        began_s = clock.monotonic_s()
+        left = await asyncio.to_thread(
+            self._parts.producer.await_answers, timeout_s=max(0.0, self._answers_until_s - began_s)
+        )
+        if left:
+            waited_s = round(clock.monotonic_s() - began_s, 3)
+            self._log.emit("kafka_answers_missing", records=left, waited_s=waited_s)
 
     def tell_stopped(self, *, is_failed: bool, uptime_s: float) -> ExitCode:
         """Say where every message went, and whether the sum is right; give the exit code."""

@@ -83,6 +83,14 @@ class TailReader:
         """Read these topics too, from now on."""
         self._tail.add(kafka_topics)
 
+    def expect_late(self) -> None:
+        """Let the ends stand still for `quiet_s`, as after an outage.
+
+        The process before has left rows: it may have handed some of them to Kafka, over a link
+        so slow that they have not arrived yet.
+        """
+        self._was_away = True
+
     async def read_start(self, journal: JournalContent) -> StartReading:
         """Read what the journal does not know: from its last checkpoint on, or the whole window.
 

@@ -161,6 +161,11 @@ class Traffic:
         return not self._early.is_waiting
 
     @property
+    def has_rows(self) -> bool:
+        """True while the spool has rows that are not known to be in Kafka."""
+        return self._spooling.machine.spooled > 0
+
+    @property
     def waiting(self) -> int:
         """Count the PUBLISHes that wait to be judged."""
         return self._early.held.records
@@ -299,8 +304,7 @@ class Traffic:
             self._shedder.look(now, waiting=self._early.held.records)
         self._spooling.turn(now, is_pressed=self._is_pressed(now))
         self._judge_early()
-        if reports:
-            self.reading.resume_below_bounds(now)
+        self.reading.resume_below_bounds(now)  # What was found in Kafka is not reported.
         return len(reports)
 
     def _is_pressed(self, now: float) -> bool:

@@ -268,3 +268,29 @@ def test_a_frozen_mqtt_broker_is_found_dead_and_served_again_once_it_lives(
 
     report(reckoning)
     assert [] == bridge.events("session_lost")
+
+
+def test_a_stop_over_a_slow_link_waits_for_what_is_on_the_wire(stage: Stage, links: Links) -> None:
+    bridge = stage.start()
+    links.kafka.refuse()
+    links.kafka.cut()
+    stage.devices(window=500).publish(fleet(DEVICES, 4_000))
+    await_spooled(bridge, 4_000)
+    before = links.kafka.bytes_to_server
+    links.kafka.heal()
+    links.kafka.levers.bytes_per_s = 150_000.0
+    eventually(
+        lambda: links.kafka.bytes_to_server,
+        lambda sent: sent > before + 200_000,
+        what="rows are on the wire",
+        poll_s=0.02,
+    )
+
+    code = bridge.stop()
+    bridge.start()
+    reckoning = stage.prove(bridge)
+
+    missing = bridge.events("kafka_answers_missing")
+    report(f"{missing}; {reckoning}")
+    assert 0 == code
+    assert [] == missing

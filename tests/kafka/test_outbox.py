@@ -4,6 +4,7 @@ import random
 from collections import defaultdict, deque
 
 import msgspec
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from bridge.kafka.lane import AGAIN_MAX, RETRY_S
@@ -270,9 +271,23 @@ def test_a_dead_letter_with_nothing_left_to_cut_is_held_instead() -> None:
     letter = DeadLetter("id", "empty", "protocol", "", "a", "devices/a/telemetry")
     due = box.add([msgspec.structs.replace(record(b""), dead_letter=letter)], [Receipt()], 0.0)
 
-    settlement = box.settle([(due[0], "INVALID_RECORD")], 1.0)
+    settlement = box.settle([(due[0], "MSG_SIZE_TOO_LARGE")], 1.0)
 
-    assert [("t", "INVALID_RECORD")] == settlement.held
+    assert [("t", "MSG_SIZE_TOO_LARGE")] == settlement.held
+
+
+@pytest.mark.parametrize("error", ["INVALID_RECORD", "INVALID_TIMESTAMP"])
+def test_a_dead_letter_that_is_not_refused_for_its_size_is_held_whole(error: str) -> None:
+    box = outbox()
+    letter = DeadLetter("id", "empty", "protocol", "", "a", "devices/a/telemetry")
+    whole = msgspec.structs.replace(record(b"payload"), dead_letter=letter)
+    due = box.add([whole], [Receipt()], 0.0)
+
+    settlement = box.settle([(due[0], error)], 1.0)
+
+    assert [] == settlement.refusals
+    assert [("t", error)] == settlement.held
+    assert [b"payload"] == values(box.due(10.0))
 
 
 def test_after_a_fatal_error_everything_unconfirmed_is_handed_out_again_in_order() -> None:

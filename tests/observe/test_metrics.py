@@ -48,6 +48,7 @@ def metrics_with(counters: Counters, latency: LatencyHistogram, gauges: Gauges) 
         gauges=lambda: gauges,
         build=BuildInfo(version="0.1.0", python="3.11.7", librdkafka="2.11.0"),
         log=Quiet(),
+        started_unix_s=1_795_455_325.0,
     )
 
 

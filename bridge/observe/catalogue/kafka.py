@@ -150,6 +150,15 @@ EVENTS: tuple[Event, ...] = (
         repeats_by="error",
     ),
     event(
+        "kafka_answers_missing",
+        Level.WARNING,
+        "records waited_s",
+        "The bridge stopped while Kafka had not answered for these records, each of them in the"
+        " spool or not acknowledged. A broker that hangs may take them later; the next start waits"
+        " until the ends of the partitions have stood still for `kafka.quiet_s`, and looks there.",
+        "If Kafka hangs for longer than that, let it end before the bridge is started again.",
+    ),
+    event(
         "kafka_client_reported",
         Level.WARNING,
         "facility detail",
