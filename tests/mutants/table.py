@@ -188,7 +188,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a duplicate under way is forgotten with its connection",
         (
             Change(
-                TRAFFIC,
+                "bridge/runtime/sorter.py",
                 "            self._duplicates.join(outcome.key, receipt)\n",
                 "            pass\n",
             ),
