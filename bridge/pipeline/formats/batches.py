@@ -15,7 +15,7 @@ import cbor2
 import msgspec
 
 from bridge.pipeline.formats.cbor import decode_cbor, read_cbor
-from bridge.pipeline.formats.json_text import decode_json
+from bridge.pipeline.formats.json_text import SMALL_BYTES_MAX, decode_json, decode_part_of_large
 from bridge.pipeline.formats.msgpack import decode_msgpack
 from bridge.pipeline.formats.plain import settle_plain
 from bridge.pipeline.verdict import Rejected
@@ -44,7 +44,8 @@ class Parts(msgspec.Struct, frozen=True, gc=False):
 
 def split_json(payload: bytes) -> Any:  # noqa: ANN401 - Parts, another JSON value, or Rejected
     """Take a batch apart; what has no array of readings is given as it was decoded."""
-    return _split(payload, _JSON_HEAD, _JSON_LIST, decode_json)
+    decode = decode_json if len(payload) <= SMALL_BYTES_MAX else decode_part_of_large
+    return _split(payload, _JSON_HEAD, _JSON_LIST, decode)
 
 
 def split_msgpack(payload: bytes) -> Any:  # noqa: ANN401
@@ -74,7 +75,7 @@ def _split(
         raw = read_head.decode(payload)
         readings = read_list.decode(raw.pop(READINGS))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
-        cut = cut_json(payload) if decode is decode_json else None
+        cut = cut_json(payload) if read_head is _JSON_HEAD else None
         if cut is None:
             return decode(payload)  # Who reads all of it says best what is wrong.
         raw, readings = cut
