@@ -308,6 +308,43 @@ def _later(carrying: Flow) -> list[Single]:
     return outcome.outcomes
 
 
+def _limited(carrying: Flow, *timestamps: object) -> list[bool]:
+    """Send a batch for each timestamp, with one good reading and one of that time."""
+    sent = [
+        packet(batch(reading(number), reading(number, timestamp=timestamp)))
+        for number, timestamp in enumerate(timestamps)
+    ]
+    outcomes = carrying.process(sent, RECEIVED)
+    return [isinstance(each, Record) and reason_of(each) == "rate_limited" for each in outcomes]
+
+
+@pytest.mark.parametrize("year", [2031, 9999])
+def test_a_reading_of_a_time_that_is_refused_pays_for_no_batch(year: int) -> None:
+    carrying = flow(limits=LimitsSection(per_device_per_s=1, burst=2))
+
+    ahead = [f"{year}-01-01T00:0{minute}:00Z" for minute in range(4)]
+
+    assert [False, False, True, True] == _limited(carrying, *ahead)
+
+
+def test_a_reading_of_a_time_that_is_refused_takes_nothing_from_the_batches_after_it() -> None:
+    carrying = flow(limits=LimitsSection(per_device_per_s=1, burst=2))
+    _limited(carrying, "9999-01-01T00:00:00Z", TIMESTAMP)
+
+    backlog = [f"2026-11-23T17:35:{second}Z" for second in (26, 27, 28)]
+
+    assert [False, False, False] == _limited(carrying, *backlog)
+
+
+def test_while_our_clock_is_doubted_no_time_of_a_batch_pays_for_it() -> None:
+    carrying = flow(limits=LimitsSection(per_device_per_s=1, burst=2))
+    carrying.trust_clock(is_trusted=False)
+
+    ahead = [f"2031-01-01T00:0{minute}:00Z" for minute in range(4)]
+
+    assert [False, False, True, True] == _limited(carrying, *ahead)
+
+
 def test_a_batch_over_the_limit_is_dropped_where_the_operator_says_so() -> None:
     limits = LimitsSection(per_device_per_s=1, burst=1, on_exceed="drop")
     carrying = flow(limits=limits)
