@@ -258,12 +258,27 @@ def test_a_gateway_speaks_for_the_devices_that_are_assigned_to_it() -> None:
         " the sender by the MQTT topic"
     ) == foreign.dead_letter.detail
     assert b"gw-1" == foreign.key
+    assert isinstance(unknown, Record)
+    assert ["true"] * 2 == [headers(each)["dlq.retryable"] for each in (foreign, unknown)]
 
 
-def test_without_a_registry_a_gateway_speaks_for_nobody() -> None:
+def test_until_a_registry_is_known_a_gateway_speaks_for_nobody_and_a_replay_may_help() -> None:
     (outcome,) = readings_of(flow(), from_gateway(reading(0, device_id="dev-1")))
 
     assert "device_mismatch" == reason_of(outcome)
+    assert isinstance(outcome, Record)
+    found = headers(outcome)
+    assert (
+        'device_id is "dev-1", which no registry known yet assigns to "gw-1",'
+        " the sender by the MQTT topic"
+    ) == found["dlq.detail"]
+    assert "true" == found["dlq.retryable"]
+
+
+def test_no_registry_makes_a_batch_of_another_device_right() -> None:
+    letter = letter_of(flow(), packet(batch(reading(0), device_id="dev-2")))
+
+    assert ("device_mismatch", "false") == (reason_of(letter), headers(letter)["dlq.retryable"])
 
 
 def test_a_reading_of_nobody_is_refused() -> None:

@@ -7,7 +7,7 @@ import msgspec
 
 from bridge.kafka.record import Headers, Instant
 from bridge.kafka.rows import rfc3339
-from bridge.pipeline.dead_letter import IS_RETRYABLE
+from bridge.pipeline.dead_letter import IS_RETRYABLE, SAID_BY_LETTER
 from bridge.pipeline.enrich import IDEMPOTENCY_KEY
 from bridge.pipeline.formats.json_text import decode_json
 from bridge.pipeline.timestamps import Timestamp, read_timestamp
@@ -80,9 +80,12 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if not self.is_whole:
             return False
         try:
-            return IS_RETRYABLE[Reason(self.reason)]
+            reason = Reason(self.reason)
         except ValueError:
             return self.is_said_retryable
+        if reason in SAID_BY_LETTER:
+            return self.is_said_retryable
+        return IS_RETRYABLE[reason]
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

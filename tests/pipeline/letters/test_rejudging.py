@@ -186,7 +186,7 @@ def test_a_reading_of_a_batch_comes_back_as_the_record_it_would_have_been(
 
     (record,) = rejudging(routes=(BATCHES,), registry=assigned).judge(letters[0]).records
 
-    assert ["device_mismatch"] == [each.reason for each in letters]
+    assert [("device_mismatch", True)] == [(each.reason, each.is_retryable) for each in letters]
     assert value(live) == value(record)
     assert (7, 0, {"name": "north"}) == tuple(
         value(record)[name] for name in ("batch_id", "batch_index", "site")
