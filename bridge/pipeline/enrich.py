@@ -106,9 +106,12 @@ def identify(
 
 
 def _bounded_id(name: str) -> str:
-    """Escape an id; of a long one keep the head and a digest of the whole, so it stays its own."""
+    """Escape and cut an id; where that changes it, a digest of the whole keeps it its own.
+
+    Without one, a control character and the text of its escape would be one id.
+    """
     escaped = escape(name, _ID_BYTES_MAX)
-    if len(name) <= _ID_BYTES_MAX and len(escaped.encode()) <= _ID_BYTES_MAX:
+    if escaped == name and len(escaped.encode()) <= _ID_BYTES_MAX:
         return escaped
     whole = blake2b(name.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
     return cut(escaped, _ID_BYTES_MAX - len(whole) - 1).decode() + "~" + whole
