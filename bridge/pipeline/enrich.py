@@ -32,7 +32,8 @@ _PROPERTY_BYTES_MAX = 1_024
 _ID_BYTES_MAX = 256
 IDEMPOTENCY_KEY = "idempotency-key"
 _TRACE_NAMES = (TRACEPARENT, TRACESTATE)
-_ALWAYS_READ = frozenset((IDEMPOTENCY_KEY, *_TRACE_NAMES))
+ALWAYS_READ = frozenset((IDEMPOTENCY_KEY, *_TRACE_NAMES))
+"""Names of User Properties that have a header of their own, whatever the route asks for."""
 
 
 class Identity(NamedTuple):
@@ -54,7 +55,7 @@ def read_properties(
 
     Of Trace Context only what is sound stays; what is not is counted in `traces`.
     """
-    wanted = _ALWAYS_READ.union(route.user_properties) if route else _ALWAYS_READ
+    wanted = ALWAYS_READ.union(route.user_properties) if route else ALWAYS_READ
     found: dict[str, str] = {}
     for name, value in sent[:_PROPERTIES_READ_MAX]:
         if name not in wanted:
