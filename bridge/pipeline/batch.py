@@ -151,11 +151,16 @@ def _sender_of(
         return _mismatch(f"device_id is {quote(named)}, expected {DEVICE_ID_RULE}")
     entry = registry.look_up(named) if registry is not None else None
     if entry is None or entry.gateway != address.device_id:
+        # No message waits for the registry, and who may speak for others is not guessed meanwhile.
+        who = (
+            "the registry does not assign" if entry is not None else "no registry known yet assigns"
+        )
         return Rejected(
             Reason.DEVICE_MISMATCH,
             Layer.SCHEMA,
-            f"device_id is {quote(named)}, which the registry does not assign to"
+            f"device_id is {quote(named)}, which {who} to"
             f" {quote(address.device_id)}, the sender by the MQTT topic",
+            is_by_registry=True,
         )
     return Address(address.route, named, named.encode(), is_valid=True)
 

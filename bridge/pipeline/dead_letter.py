@@ -8,7 +8,7 @@ and would look up an MQTT topic in vain.
 import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -35,7 +35,7 @@ IS_RETRYABLE = {
     Reason.SCHEMA_MISMATCH: False,
     Reason.TIMESTAMP_FUTURE: True,  # Its time comes.
     Reason.TIMESTAMP_OLD: False,
-    Reason.DEVICE_MISMATCH: False,
+    Reason.DEVICE_MISMATCH: True,  # Of a gateway's readings: the registry may assign the device.
     Reason.DEVICE_ID_INVALID: False,
     Reason.OUT_OF_RANGE: True,  # A range may be widened.
     Reason.DEVICE_UNKNOWN: True,  # It may be registered later; so with all that the registry says.
@@ -47,6 +47,8 @@ IS_RETRYABLE = {
     Reason.INTERNAL_ERROR: True,  # Our bug, mended in a later version.
 }
 """Whether a replay may have another end; never, where the letter lacks part of the payload."""
+SAID_BY_LETTER: Final = frozenset((Reason.DEVICE_MISMATCH,))
+"""Of these it may only where the letter says so: the rest is wrong for good."""
 
 
 class _Whole(NamedTuple):
@@ -186,7 +188,7 @@ class DeadLetters:
             ("dlq.reason", reason.encode()),
             ("dlq.layer", layer.encode()),
             ("dlq.detail", detail_bytes),
-            ("dlq.retryable", _boolean(IS_RETRYABLE[rejected.reason] and whole is None)),
+            ("dlq.retryable", _boolean(_is_retryable(rejected) and whole is None)),
             ("dlq.kafka-topic", topic),
             # As received, since a replay must find the same route; the log has it escaped.
             ("dlq.mqtt-topic", cut(origin.topic, _TOPIC_BYTES_MAX)),
@@ -224,6 +226,11 @@ class DeadLetters:
                 is_copy=suppressed is not None,
             ),
         )
+
+
+def _is_retryable(rejected: Rejected) -> bool:
+    reason = rejected.reason
+    return IS_RETRYABLE[reason] and (reason not in SAID_BY_LETTER or rejected.is_by_registry)
 
 
 def _batch_headers(reading: Reading) -> Headers:

@@ -32,7 +32,8 @@ _PROPERTY_BYTES_MAX = 1_024
 _ID_BYTES_MAX = 256
 IDEMPOTENCY_KEY = "idempotency-key"
 _TRACE_NAMES = (TRACEPARENT, TRACESTATE)
-_ALWAYS_READ = frozenset((IDEMPOTENCY_KEY, *_TRACE_NAMES))
+ALWAYS_READ = frozenset((IDEMPOTENCY_KEY, *_TRACE_NAMES))
+"""Names of User Properties that have a header of their own, whatever the route asks for."""
 
 
 class Identity(NamedTuple):
@@ -54,7 +55,7 @@ def read_properties(
 
     Of Trace Context only what is sound stays; what is not is counted in `traces`.
     """
-    wanted = _ALWAYS_READ.union(route.user_properties) if route else _ALWAYS_READ
+    wanted = ALWAYS_READ.union(route.user_properties) if route else ALWAYS_READ
     found: dict[str, str] = {}
     for name, value in sent[:_PROPERTIES_READ_MAX]:
         if name not in wanted:
@@ -106,9 +107,12 @@ def identify(
 
 
 def _bounded_id(name: str) -> str:
-    """Escape an id; of a long one keep the head and a digest of the whole, so it stays its own."""
+    """Escape and cut an id; where that changes it, a digest of the whole keeps it its own.
+
+    Without one, a control character and the text of its escape would be one id.
+    """
     escaped = escape(name, _ID_BYTES_MAX)
-    if len(name) <= _ID_BYTES_MAX and len(escaped.encode()) <= _ID_BYTES_MAX:
+    if escaped == name and len(escaped.encode()) <= _ID_BYTES_MAX:
         return escaped
     whole = blake2b(name.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
     return cut(escaped, _ID_BYTES_MAX - len(whole) - 1).decode() + "~" + whole

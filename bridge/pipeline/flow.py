@@ -328,7 +328,7 @@ class Flow:
         policy = self._policy
         if policy is None or policy.allowance is None or packet.retain:
             return None
-        newest_us, is_new = None, False
+        bounds, newest_us, is_new = self._bounds, None, False
         for piece in pieces:
             timestamp = None
             if type(piece.message) is dict:
@@ -336,7 +336,10 @@ class Flow:
             if type(timestamp) is not Timestamp or timestamp.text is None:
                 is_new = True
                 continue
-            newest_us = max(newest_us or timestamp.measured_at_us, timestamp.measured_at_us)
+            # What validation will refuse pays for nothing, and sets no mark that would lie ahead.
+            measured_at_us = timestamp.measured_at_us
+            if bounds.is_judged and bounds.hold(measured_at_us, received.unix_us):
+                newest_us = max(newest_us or measured_at_us, measured_at_us)
             if not is_new:
                 own = _of_reading(properties, piece.reading.index)
                 device_id, payload = piece.address.device_id, piece.reading.payload
@@ -403,7 +406,7 @@ class Flow:
                     address,
                     entry,
                     received,
-                    measured_at_us=verdict.measured_at_us,
+                    measured_at_us=verdict.measured_at_us if self._bounds.is_judged else None,
                     timestamp=verdict.timestamp,
                 )
                 if excess is not None:

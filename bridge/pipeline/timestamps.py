@@ -17,7 +17,7 @@ _US_PER_S = 1_000_000
 _US_PER_MINUTE = 60 * _US_PER_S
 _US_PER_DAY = 86_400 * _US_PER_S
 _SECONDS_BELOW = 100_000_000_000  # Contract section 4: Unix seconds below 1e11, else milliseconds.
-_EXACT_BELOW = 1e15
+EXACT_BELOW = 1e15
 """A float below it can be scaled by 1,000 without losing the fraction it still has."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -84,7 +84,7 @@ def _read_number(sent: int | float) -> Timestamp | str:  # noqa: PYI041 - the in
     if type(sent) is float and not math.isfinite(sent):
         return f"timestamp {quote(sent)} is not a finite number"
     scale = _US_PER_S if sent < _SECONDS_BELOW else 1_000
-    if isinstance(sent, int) or abs(sent) >= _EXACT_BELOW:
+    if isinstance(sent, int) or abs(sent) >= EXACT_BELOW:
         measured_at_us = int(sent) * scale  # Exact, and no float overflows on the way.
     else:
         measured_at_us = round(sent * scale)

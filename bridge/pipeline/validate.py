@@ -36,6 +36,10 @@ class TimeBounds(msgspec.Struct, frozen=True, gc=False):
             behind_us=round(validation.timestamp_age_max_s * _US_PER_S),
         )
 
+    def hold(self, measured_at_us: int, received_us: int) -> bool:
+        """Tell whether an instant is near enough to that of its receipt."""
+        return -self.ahead_us <= received_us - measured_at_us <= self.behind_us
+
 
 NOT_JUDGED: Final = TimeBounds(ahead_us=1 << 62, behind_us=1 << 62, is_judged=False)
 """While the host's own clock is doubted: any time of the years 1 to 9999 passes."""

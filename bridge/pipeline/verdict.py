@@ -80,6 +80,8 @@ class Rejected(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Readable; may quote what the device sent, so it is escaped and cut before it leaves."""
     timestamp: str | None = None
     """The device's timestamp in the record's form where it could be read; part of the key."""
+    is_by_registry: bool = False
+    """The registry decided a `device_mismatch`, and may decide otherwise another day."""
 
 
 @final

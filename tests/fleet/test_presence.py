@@ -25,6 +25,7 @@ from bridge.fleet.presence import PAYLOAD_BYTES_MAX, read_presence
         pytest.param(b"7", None, id="another number"),
         pytest.param(b"[" * 5_000, None, id="nested"),
         pytest.param(b"\xff", None, id="no text"),
+        pytest.param(b'{"a":1e400,"status":"online"}', True, id="a float that no float holds"),
         pytest.param(b" " * PAYLOAD_BYTES_MAX + b"online", None, id="long"),
     ],
 )

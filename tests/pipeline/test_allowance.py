@@ -74,6 +74,20 @@ def test_a_backlog_is_as_much_as_its_own_timestamps_say() -> None:
     assert [] == reasons(outcomes)
 
 
+def test_while_our_clock_is_doubted_a_backlog_sets_no_mark_and_brings_nothing() -> None:
+    limited = flow(LimitsSection())
+    limited.trust_clock(is_trusted=False)
+    sent = packets(30, apart_s=-3_600.0)
+
+    doubted = reasons(list(limited.process(sent, RECEIVED)))
+    limited.trust_clock(is_trusted=True)
+    later = msgspec.structs.replace(RECEIVED, monotonic_s=RECEIVED.monotonic_s + 60)
+    trusted = reasons(list(limited.process(packets(100, apart_s=1.0), later)))
+
+    assert ["rate_limited"] * 10 == doubted
+    assert [] == trusted
+
+
 def test_a_message_that_comes_again_after_it_was_limited_is_no_duplicate() -> None:
     limited = flow(LimitsSection())
     sent = packets(21)

@@ -258,12 +258,27 @@ def test_a_gateway_speaks_for_the_devices_that_are_assigned_to_it() -> None:
         " the sender by the MQTT topic"
     ) == foreign.dead_letter.detail
     assert b"gw-1" == foreign.key
+    assert isinstance(unknown, Record)
+    assert ["true"] * 2 == [headers(each)["dlq.retryable"] for each in (foreign, unknown)]
 
 
-def test_without_a_registry_a_gateway_speaks_for_nobody() -> None:
+def test_until_a_registry_is_known_a_gateway_speaks_for_nobody_and_a_replay_may_help() -> None:
     (outcome,) = readings_of(flow(), from_gateway(reading(0, device_id="dev-1")))
 
     assert "device_mismatch" == reason_of(outcome)
+    assert isinstance(outcome, Record)
+    found = headers(outcome)
+    assert (
+        'device_id is "dev-1", which no registry known yet assigns to "gw-1",'
+        " the sender by the MQTT topic"
+    ) == found["dlq.detail"]
+    assert "true" == found["dlq.retryable"]
+
+
+def test_no_registry_makes_a_batch_of_another_device_right() -> None:
+    letter = letter_of(flow(), packet(batch(reading(0), device_id="dev-2")))
+
+    assert ("device_mismatch", "false") == (reason_of(letter), headers(letter)["dlq.retryable"])
 
 
 def test_a_reading_of_nobody_is_refused() -> None:
@@ -306,6 +321,43 @@ def _later(carrying: Flow) -> list[Single]:
     (outcome,) = carrying.process([packet(batch(*map(reading, range(200, 300))))], later)
     assert isinstance(outcome, Readings)
     return outcome.outcomes
+
+
+def _limited(carrying: Flow, *timestamps: object) -> list[bool]:
+    """Send a batch for each timestamp, with one good reading and one of that time."""
+    sent = [
+        packet(batch(reading(number), reading(number, timestamp=timestamp)))
+        for number, timestamp in enumerate(timestamps)
+    ]
+    outcomes = carrying.process(sent, RECEIVED)
+    return [isinstance(each, Record) and reason_of(each) == "rate_limited" for each in outcomes]
+
+
+@pytest.mark.parametrize("year", [2031, 9999])
+def test_a_reading_of_a_time_that_is_refused_pays_for_no_batch(year: int) -> None:
+    carrying = flow(limits=LimitsSection(per_device_per_s=1, burst=2))
+
+    ahead = [f"{year}-01-01T00:0{minute}:00Z" for minute in range(4)]
+
+    assert [False, False, True, True] == _limited(carrying, *ahead)
+
+
+def test_a_reading_of_a_time_that_is_refused_takes_nothing_from_the_batches_after_it() -> None:
+    carrying = flow(limits=LimitsSection(per_device_per_s=1, burst=2))
+    _limited(carrying, "9999-01-01T00:00:00Z", TIMESTAMP)
+
+    backlog = [f"2026-11-23T17:35:{second}Z" for second in (26, 27, 28)]
+
+    assert [False, False, False] == _limited(carrying, *backlog)
+
+
+def test_while_our_clock_is_doubted_no_time_of_a_batch_pays_for_it() -> None:
+    carrying = flow(limits=LimitsSection(per_device_per_s=1, burst=2))
+    carrying.trust_clock(is_trusted=False)
+
+    ahead = [f"2031-01-01T00:0{minute}:00Z" for minute in range(4)]
+
+    assert [False, False, True, True] == _limited(carrying, *ahead)
 
 
 def test_a_batch_over_the_limit_is_dropped_where_the_operator_says_so() -> None:

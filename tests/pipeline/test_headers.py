@@ -91,11 +91,12 @@ def test_a_retained_copy_is_marked() -> None:
         ("abc", "abc"),
         ("", TIMESTAMP),
         ("a:b", "a:b"),
-        ("a\r\n\u202e", r"a\x0d\x0a\u202e"),
+        ("a\r\n\u202e", r"a\x0d\x0a\u202e~5b56bf2cf0c93be4"),
+        (r"a\x0d\x0a\u202e", r"a\x0d\x0a\u202e"),
         ("é" * 300, "é" * 126 + "…"),
         ("x" * 300, "x" * 253),
     ],
-    ids=["given", "empty", "colon", "controls", "too many bytes", "too many characters"],
+    ids=["given", "empty", "colon", "controls", "escapes", "too many bytes", "too many characters"],
 )
 def test_the_publishers_own_idempotency_key_is_bounded_and_escaped(
     given: str, expected: str

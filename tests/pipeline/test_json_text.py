@@ -1,12 +1,16 @@
 """Our own table after the idea of JSONTestSuite: y_ must decode, n_ must not, and why."""
 
 import json
+import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from bridge.pipeline.formats.json_text import DEPTH_MAX, decode_json
+from bridge.pipeline.formats.batches import split_json
+from bridge.pipeline.formats.json_text import DEPTH_MAX, decode_json, read_float
 from bridge.pipeline.verdict import Reason, Rejected
 
 ACCEPTED: list[tuple[str, bytes, Any]] = [
@@ -141,3 +145,48 @@ def test_no_bytes_make_decoding_raise_and_none_pass_that_python_refuses(payload:
 
     if not isinstance(decoded, Rejected):
         assert decoded == json.loads(payload)
+
+
+def _reads_of_floats(decode: Callable[[], object]) -> int:
+    """Count the floats that Python reads: never slow, where msgspec takes 12 us for 1e300."""
+    reads = 0
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        nonlocal reads
+        reads += event == "call" and frame.f_code is read_float.__code__
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        decode()
+    finally:
+        sys.setprofile(before)
+    return reads
+
+
+@pytest.mark.parametrize("number", ["1e300", "1E300", "1e+300", "8.98846567431158e307", "3e-310"])
+@pytest.mark.parametrize("count", [10, 40, 43, 50, 90, 200, 350, 1_000])
+def test_few_floats_are_left_to_who_is_slow_with_some_of_them(number: str, count: int) -> None:
+    payload = f"[{','.join([number] * count)}]".encode()
+
+    reads = _reads_of_floats(lambda: decode_json(payload))
+
+    assert count - reads <= 50
+
+
+def test_letters_that_are_no_exponents_send_no_message_the_longer_way() -> None:
+    names = {f"temperature_of_the_engine_{number}": 20.5 for number in range(40)}
+    payload = json.dumps(names).encode()
+
+    assert 256 < len(payload) < 2_048
+    assert 0 == _reads_of_floats(lambda: decode_json(payload))
+
+
+def test_small_readings_of_a_large_batch_are_many_floats_together() -> None:
+    reading = f"[{','.join(['1e300'] * 40)}]"
+    payload = f'{{"batch_id":"x","readings":[{",".join([reading] * 50)}]}}'.encode()
+    parts = split_json(payload)
+
+    reads = _reads_of_floats(lambda: [parts.decode(each) for each in parts.payloads])
+
+    assert 40 * 50 == reads

@@ -48,6 +48,17 @@ def test_a_message_that_kafka_has_is_a_duplicate_that_waits_for_nobody() -> None
     assert not again.is_under_way
 
 
+def test_a_key_with_a_control_character_is_another_than_the_text_of_its_escape() -> None:
+    flow, _ = knowing()
+    keys = ["x\u202e", "x\\u202e", "x\n", "x\\x0a"]
+
+    outcomes = flow.process(
+        [Packet(user_properties=[("idempotency-key", key)]) for key in keys], RECEIVED
+    )
+
+    assert [Record] * 4 == [type(each) for each in outcomes]
+
+
 def test_the_same_timestamp_with_other_content_is_a_second_reading_and_flagged() -> None:
     flow, duplicates = knowing()
     confirm(duplicates, *flow.process([Packet()], RECEIVED))

@@ -15,7 +15,7 @@ import cbor2
 import msgspec
 
 from bridge.pipeline.formats.cbor import decode_cbor, read_cbor
-from bridge.pipeline.formats.json_text import decode_json
+from bridge.pipeline.formats.json_text import SMALL_BYTES_MAX, decode_json, decode_part_of_large
 from bridge.pipeline.formats.msgpack import decode_msgpack
 from bridge.pipeline.formats.plain import settle_plain
 from bridge.pipeline.verdict import Rejected
@@ -44,7 +44,8 @@ class Parts(msgspec.Struct, frozen=True, gc=False):
 
 def split_json(payload: bytes) -> Any:  # noqa: ANN401 - Parts, another JSON value, or Rejected
     """Take a batch apart; what has no array of readings is given as it was decoded."""
-    return _split(payload, _JSON_HEAD, _JSON_LIST, decode_json)
+    decode = decode_json if len(payload) <= SMALL_BYTES_MAX else decode_part_of_large
+    return _split(payload, _JSON_HEAD, _JSON_LIST, decode)
 
 
 def split_msgpack(payload: bytes) -> Any:  # noqa: ANN401
@@ -74,7 +75,7 @@ def _split(
         raw = read_head.decode(payload)
         readings = read_list.decode(raw.pop(READINGS))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
-        cut = cut_json(payload) if decode is decode_json else None
+        cut = cut_json(payload) if read_head is _JSON_HEAD else None
         if cut is None:
             return decode(payload)  # Who reads all of it says best what is wrong.
         raw, readings = cut
@@ -89,7 +90,9 @@ def _split(
 
 TOKENS_MAX: Final = 200_000
 """Of a batch that is cut by hand: 60 ms of the loop, and far more than a thousand readings have."""
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[][{},:]', re.DOTALL)
+TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[][{},:]', re.DOTALL)
+"""A string or a mark. A string that nobody closes is one token to the end: sought again from each
+of its quotes, 1 MiB of them would take an hour."""
 _DEEPER: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 
 
@@ -104,7 +107,7 @@ def cut_json(payload: bytes) -> tuple[dict[str, bytes], list[bytes]] | None:
         return None
     raw: dict[str, bytes] = {}
     for member in members:
-        name = _TOKEN.match(member)
+        name = TOKEN.match(member)
         if name is None or name[0][:1] != b'"':
             return None
         rest = member[name.end() :].lstrip(_BLANK)
@@ -125,7 +128,7 @@ def _pieces(text: bytes, begin: bytes, end: bytes) -> list[bytes] | None:
         return None
     depth, start = 0, 1
     pieces: list[bytes] = []
-    for token in islice(_TOKEN.finditer(text), TOKENS_MAX):
+    for token in islice(TOKEN.finditer(text), TOKENS_MAX):
         depth += _DEEPER.get(token[0], 0)
         if token[0] == b"," and depth == 1:
             pieces.append(text[start : token.start()].strip(_BLANK))

@@ -35,6 +35,7 @@ from bridge.pipeline.formats.plain import (
     widen_single,
     write_instant,
 )
+from bridge.pipeline.timestamps import EXACT_BELOW
 
 _US_OF_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NS_OF_US = 1_000
@@ -177,6 +178,8 @@ def _as_instant(field: FieldDescriptor, unit: str) -> _Convert | None:
             return sent  # Refused with every other number that JSON cannot hold.
         if us_of_unit is None:
             return write_instant(int(sent) // _NS_OF_US)
-        return write_instant(sent * us_of_unit if is_integer else round(sent * us_of_unit))
+        if is_integer or abs(sent) >= EXACT_BELOW:
+            return write_instant(int(sent) * us_of_unit)  # No float overflows on the way.
+        return write_instant(round(sent * us_of_unit))
 
     return as_instant

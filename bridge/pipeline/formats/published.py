@@ -110,10 +110,11 @@ def _read_values(values: "Mapping[str, Any]") -> dict[str, Any] | Rejected:
     read: dict[str, Any] = {}
     for name, value in values.items():
         kind = value.WhichOneof("kind")
-        if kind is not None:
-            read[name] = getattr(value, kind)
-        elif len(UnknownFieldSet(value)):
-            return not_decodable("a value is of a kind that is not in telemetry.proto")
-        else:
-            read[name] = None
+        unknown = UnknownFieldSet(value)  # Of a map entry they are among those of the message.
+        if len(unknown):
+            if kind is None:
+                return not_decodable("a value is of a kind that is not in telemetry.proto")
+            number = unknown[0].field_number
+            return not_decodable(f"field {number} of a value is not in telemetry.proto")
+        read[name] = None if kind is None else getattr(value, kind)
     return read

@@ -7,8 +7,8 @@ import msgspec
 
 from bridge.kafka.record import Headers, Instant
 from bridge.kafka.rows import rfc3339
-from bridge.pipeline.dead_letter import IS_RETRYABLE
-from bridge.pipeline.enrich import IDEMPOTENCY_KEY
+from bridge.pipeline.dead_letter import IS_RETRYABLE, SAID_BY_LETTER
+from bridge.pipeline.enrich import ALWAYS_READ, IDEMPOTENCY_KEY
 from bridge.pipeline.formats.json_text import decode_json
 from bridge.pipeline.timestamps import Timestamp, read_timestamp
 from bridge.pipeline.verdict import Reason
@@ -80,9 +80,12 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if not self.is_whole:
             return False
         try:
-            return IS_RETRYABLE[Reason(self.reason)]
+            reason = Reason(self.reason)
         except ValueError:
             return self.is_said_retryable
+        if reason in SAID_BY_LETTER:
+            return self.is_said_retryable
+        return IS_RETRYABLE[reason]
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -144,8 +147,8 @@ def message_of(letter: Letter) -> Message:
     properties += [
         (name.removeprefix(_USER_PREFIX), _text(value))
         for name, value in letter.headers
-        if name.startswith(_USER_PREFIX)
-    ]
+        if name.startswith(_USER_PREFIX) and name.removeprefix(_USER_PREFIX) not in ALWAYS_READ
+    ]  # What has a header of its own was given back from it: two parents of a trace are none.
     named = _name_in(told.get("idempotency-key", b""), letter)
     if named:
         properties.insert(0, (IDEMPOTENCY_KEY, named))

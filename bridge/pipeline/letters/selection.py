@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from bridge.pipeline.dead_letter import IS_RETRYABLE
+from bridge.pipeline.dead_letter import IS_RETRYABLE, SAID_BY_LETTER
 from bridge.pipeline.letters.letter import Letter
 from bridge.pipeline.verdict import Reason
 
@@ -86,7 +86,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """
         selection = self.selection
         # Force that changes nothing must not make the same order another one.
-        has_force = self.is_forced and bool(self.hopeless() or not selection.reasons)
+        has_force = self.is_forced and bool(
+            self.hopeless() or not selection.reasons or selection.reasons & SAID_BY_LETTER
+        )
         order = [
             client_id,
             kafka_topic,

@@ -89,6 +89,18 @@ CASES: list[tuple[str, str, bytes, str]] = [
     ),
     ("protobuf", "a field left behind", GOOD["protobuf"] + b"\x48\x01", "field 9 is not in"),
     ("protobuf", "a value of a newer kind", b"\x22\x07\x0a\x01a\x12\x02\x30\x01", "of a kind that"),
+    (
+        "protobuf",
+        "a value with more than its kind",
+        b"\x22\x09\x0a\x01a\x12\x04\x10\x02\x78\x01",
+        "field 15 of a value is not in",
+    ),
+    (
+        "protobuf",
+        "a map entry with more than a value",
+        b"\x22\x09\x0a\x01a\x12\x02\x10\x02\x78\x01",
+        "field 4 is not in",
+    ),
     # depth
     ("json", "33 levels", b"[" * 33 + b"]" * 33, "nested 33 levels deep, at most 32"),
     ("msgpack", "33 levels", b"\x91" * 32 + b"\x90", "nested more than 32 levels deep"),

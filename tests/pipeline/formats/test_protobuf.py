@@ -10,12 +10,13 @@ import pytest
 from google.protobuf import descriptor_pb2, timestamp_pb2
 
 from bridge.config.sections import ProtobufFields
+from bridge.pipeline.flow import Stages
 from bridge.pipeline.formats import published
 from bridge.pipeline.formats.protobuf import ProtobufDecoder, ProtobufMapping
 from bridge.pipeline.formats.published import PACKAGE, TELEMETRY, decode_published, describe
 from bridge.pipeline.verdict import Rejected
 from tests.pipeline.formats.given import OWN, carry_as, mapping, own_class
-from tests.pipeline.given import DEVICE, TIMESTAMP, value, verdict
+from tests.pipeline.given import DEVICE, TIMESTAMP, carry, value, verdict
 
 PROTO = Path(published.__file__).with_name("telemetry.proto").read_text(encoding="utf-8")
 Reading = own_class()
@@ -185,6 +186,24 @@ def test_a_float_as_timestamp_keeps_its_fraction() -> None:
     decoded = decode_own(sent, timestamp="flow", timestamp_unit="s")
 
     assert "2026-11-23T17:35:24.250Z" == decoded["timestamp"]
+
+
+@pytest.mark.parametrize("unit", ["auto", "s", "ms", "us", "ns"])
+@pytest.mark.parametrize(
+    ("number", "reason"), [(1.7e308, "timestamp_future"), (-1.7e308, "timestamp_old")]
+)
+def test_a_float_that_no_year_holds_is_a_time_out_of_bounds(
+    number: float, reason: str, unit: str
+) -> None:
+    sent = Reading(flow=number)
+    sent.header.id = DEVICE
+    decoding = ProtobufDecoder(mapping(timestamp="flow", timestamp_unit=unit))
+
+    record = carry(
+        sent.SerializeToString(), stages=Stages(decode=lambda sent, *_: decoding.decode(sent))
+    )
+
+    assert reason == verdict(record)[0]
 
 
 @pytest.mark.parametrize("unit", ["auto", "s", "ns"])

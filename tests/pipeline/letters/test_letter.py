@@ -78,6 +78,7 @@ def test_a_letter_says_what_the_bridge_wrote() -> None:
         (b"{", "not_decodable", False),
         (message(timestamp=4e9), "timestamp_future", True),
         (message(metrics={}), "schema_mismatch", False),
+        (message(device_id="dev-0002"), "device_mismatch", False),
     ],
 )
 def test_whether_a_replay_may_help_is_asked_of_the_reason(

@@ -83,6 +83,24 @@ def test_the_idempotency_key_of_a_letter_stays_that_of_its_message(
         assert dict(letter.headers)["idempotency-key"].decode() == headers(again)["idempotency-key"]
 
 
+def test_a_property_that_has_a_header_of_its_own_is_given_back_once() -> None:
+    route = Route(user_properties=("traceparent", "tracestate", "idempotency-key", "site"))
+    sent = [
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("tracestate", "a=1"),
+        ("idempotency-key", "k"),
+        ("site", "north"),
+    ]
+    packet = Packet(payload=RECALLED, user_properties=sent)
+    (live,) = records_by([packet], routes=(route,))
+    (letter,) = letters_of(records_by([packet], routes=(route,), **RECALL))
+
+    (record,) = rejudging(routes=(route,)).judge(letter).records
+
+    assert {"traceparent", "mqtt.user.traceparent", "mqtt.user.site"} <= set(headers(live))
+    assert headers(live) == without(record, "dlq.replay-of")
+
+
 def test_a_letter_that_fails_again_has_its_attempt_raised_and_its_time_kept() -> None:
     (first,) = letters_of(records_by([Packet(payload=RECALLED)], **RECALL))
 
@@ -186,7 +204,7 @@ def test_a_reading_of_a_batch_comes_back_as_the_record_it_would_have_been(
 
     (record,) = rejudging(routes=(BATCHES,), registry=assigned).judge(letters[0]).records
 
-    assert ["device_mismatch"] == [each.reason for each in letters]
+    assert [("device_mismatch", True)] == [(each.reason, each.is_retryable) for each in letters]
     assert value(live) == value(record)
     assert (7, 0, {"name": "north"}) == tuple(
         value(record)[name] for name in ("batch_id", "batch_index", "site")

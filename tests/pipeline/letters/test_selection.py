@@ -77,6 +77,8 @@ def test_each_filter_has_a_group_of_its_own_and_the_same_filter_the_same() -> No
         Order(selection=Selection(until_us=1)),
         Order(selection=Selection(), includes_copies=True),
         Order(selection=Selection(), is_forced=True),
+        Order(selection=Selection(reasons=frozenset({"device_mismatch"}))),
+        Order(selection=Selection(reasons=frozenset({"device_mismatch"})), is_forced=True),
     ]
     groups = [*map(group, orders), group(orders[0], "another bridge")]
 
