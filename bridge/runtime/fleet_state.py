@@ -129,7 +129,7 @@ def _read(path: Path) -> tuple[Kept | None, str]:
         return None, ""
     except OSError as error:
         return None, error.strerror or str(error)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors are among the former.
         return None, f"the file cannot be read: {error}"
     if kept.format != _FORMAT:
         return None, f"the file has format {kept.format}, this version knows {_FORMAT}"

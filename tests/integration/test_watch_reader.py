@@ -114,7 +114,7 @@ def test_of_the_alerts_the_last_one_on_each_device_counts(stand: Stand) -> None:
     stand.alert("device_silence", "back", **heard)
     stand.alert("device_recovered", "back", **heard)
     stand.alert("fleet_silence", None, since="2026-01-02T03:04:05.250000Z")
-    stand.kafka.produce(stand.alerts, [b"no alert", None], key=b"k")
+    stand.kafka.produce(stand.alerts, [b"no alert", b'{"type":"\xff"}', None], key=b"k")
 
     assigned, _, _ = stand.read(0)
 
