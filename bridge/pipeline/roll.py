@@ -81,12 +81,13 @@ class Roll:
         outcome: Single | Readings,
         address: Address,
     ) -> None:
+        is_online = None
         if address.route is not None and address.route.presence:
             is_online = read_presence(packet.payload)
-            if is_online is not None:
-                self.presences.append(
-                    Presence(len(self.devices), address.key, is_online, packet.retain)
-                )
+        if is_online is not None:
+            self.presences.append(
+                Presence(len(self.devices), address.key, is_online, packet.retain)
+            )
         elif not packet.retain:
             newest: dict[bytes, int | None] = {address.key: _measured_us(verdict)}
             if type(outcome) is Readings:

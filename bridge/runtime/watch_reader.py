@@ -296,11 +296,9 @@ class WatchReader:
         if not isinstance(key, bytes) or not key or not isinstance(value, bytes):
             return None
         is_retained = _RETAINED in (message.headers() or ())
-        if topic in self._telemetry:
-            return None if is_retained else Said(key, _received_s(message, value))
-        is_online = read_presence(value)
+        is_online = None if topic in self._telemetry else read_presence(value)
         if is_online is None:
-            return None
+            return None if is_retained else Said(key, _received_s(message, value))
         return Said(key, _received_s(message, value), is_online, is_retained)
 
     def _ask_ends(self) -> None:

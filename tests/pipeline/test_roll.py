@@ -121,7 +121,6 @@ def test_presence_stands_where_it_came_and_is_no_message_of_its_device() -> None
         Packet(topic="devices/dev-2/status", payload=b"offline"),
         Packet(),
         Packet(topic="devices/dev-3/status", payload=b"online", retain=True),
-        Packet(topic="devices/dev-4/status", payload=b"sleeping"),
     ]
 
     roll = called(packets)
@@ -131,6 +130,18 @@ def test_presence_stands_where_it_came_and_is_no_message_of_its_device() -> None
         Presence(1, b"dev-2", is_online=False, is_retained=False),
         Presence(2, b"dev-3", is_online=True, is_retained=True),
     ] == roll.presences
+
+
+def test_what_says_neither_word_is_a_message_like_any_other() -> None:
+    packets = [
+        Packet(topic=f"devices/{device}/status", payload=b"sleeping", retain=is_retained)
+        for device, is_retained in (("now", False), ("past", True))
+    ]
+
+    roll = called(packets)
+
+    assert [(b"now", None)] == heard(roll)
+    assert [] == roll.presences
 
 
 def test_a_cleared_roll_begins_anew() -> None:
