@@ -81,8 +81,15 @@ class FleetParts:
             log=log,
         )
 
-    def limit(self, config: BridgeConfig) -> None:
-        """Count from now on where limits were turned on; what is counted goes on."""
+    def follow(self, config: BridgeConfig) -> None:
+        """Go by another configuration; where limits were turned on, count from now on.
+
+        What is counted goes on.
+        """
+        self.attendance.host.allow(
+            ahead_max_s=config.validation.timestamp_future_max_s,
+            behind_max_s=config.validation.timestamp_age_max_s,
+        )
         self.limits = self.limits or _make_limits(config)
 
     def registry_changed(self, gone: Sequence[str]) -> None:
