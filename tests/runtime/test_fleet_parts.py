@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config.sections import BridgeConfig, ValidationSection
+from bridge.config.sections import BridgeConfig, LimitsSection, ValidationSection
 from bridge.fleet.host_clock import Doubt
+from bridge.fleet.limits import Limit
 from bridge.fleet.registry import Registry
 from bridge.observe.catalogue.entry import Level
 from bridge.observe.counters import Counters
@@ -50,3 +51,23 @@ def test_the_clock_of_the_host_is_doubted_by_the_bounds_that_messages_are_judged
     host.look(unix_s=NOW_UNIX_S, is_kept=False, now_s=0.0)
 
     assert doubt is host.doubt
+
+
+async def test_limits_that_a_reload_turned_on_are_kept_for_the_next_process(
+    tmp_path: Path,
+) -> None:
+    unlimited = BridgeConfig(limits=LimitsSection(per_device_per_s=0))
+    before = made(unlimited, tmp_path)
+    before.follow(BridgeConfig())
+    assert before.limits is not None
+    limit = Limit.of(10.0, 20)
+    assert limit is not None
+    before.limits.admit(b"d", limit, 1_000_000, 1.0)
+    await before.state.close(is_settled=True)
+
+    after = made(BridgeConfig(), tmp_path)
+    await after.state.load()
+    await after.state.close(is_settled=True)
+
+    assert after.limits is not None
+    assert 1 == after.limits.devices
