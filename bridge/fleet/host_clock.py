@@ -51,8 +51,7 @@ class HostClock:
 
     def __init__(self, *, ahead_max_s: float, behind_max_s: float) -> None:
         """Take the bounds of validation: how far a device may be ahead, and how far behind."""
-        self._ahead_max_s = ahead_max_s
-        self._behind_max_s = behind_max_s
+        self.allow(ahead_max_s=ahead_max_s, behind_max_s=behind_max_s)
         self._drifts: dict[bytes, tuple[float, float]] = {}
         """The last drift of each device, and when it was noted; who was heard last comes last."""
         self.doubt: Doubt | None = None
@@ -60,6 +59,11 @@ class HostClock:
         """What the kernel said last: somebody keeps the clock; None, it does not say."""
         self.fleet_drift_s: float | None = None
         """The host less the devices, as they agreed on it last."""
+
+    def allow(self, *, ahead_max_s: float, behind_max_s: float) -> None:
+        """Judge by these bounds from the next look on."""
+        self._ahead_max_s = ahead_max_s
+        self._behind_max_s = behind_max_s
 
     def note(self, drifts: Iterable[tuple[bytes, float]], now_s: float) -> None:
         """Note some drifts of a batch, server minus device; needless while the kernel is sure."""

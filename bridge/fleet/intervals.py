@@ -10,6 +10,7 @@ READINGS: Final = 5
 MESSAGES_AT_ONCE: Final = 60
 """In an `expected_interval_s` no more of them are told apart: what was buffered comes at once and
 says nothing of the interval."""
+_S_PER_US: Final = 1e-6
 
 
 class Intervals:
@@ -17,6 +18,9 @@ class Intervals:
 
     Invariant: an interval is the mean of the middle two of four gaps, so one gap that is an outage,
     and one that is none, do not count; it is never below `expected_interval_s`. 0 is not learned.
+
+    A gap is the larger of how far apart two messages came and how far apart the device says that
+    they were measured: an hour's worth that was buffered comes within seconds.
     """
 
     def __init__(self, expected_interval_s: float) -> None:
@@ -25,22 +29,34 @@ class Intervals:
         self._readings = array("B")
         self._gaps = array("f")
         """Sum, least and largest gap since learning began."""
+        self._own_us = array("d")
+        """The device's own time of the last message that taught; 0, it had none."""
         self.columns = (
             Column(self.learned_s, 0.0),
             Column(self._readings, 1),
             Column(self._gaps, 0.0, 3),
+            Column(self._own_us, 0.0),
         )
 
-    def begin(self, slot: int) -> None:
-        """Learn anew, from the message that has just come; what was learned holds until then."""
+    def begin(self, slot: int, own_us: int | None) -> None:
+        """Learn anew, from the message that has just come; what was learned holds until then.
+
+        `own_us` is the device's own time of it.
+        """
         self._readings[slot] = 1
+        self._own_us[slot] = own_us or 0.0
 
-    def is_gap(self, gap_s: float) -> bool:
-        """Tell whether a message comes long enough after the one before to count."""
-        return gap_s * MESSAGES_AT_ONCE >= self._expected_interval_s
+    def note(self, slot: int, gap_s: float, own_us: int | None) -> bool | None:
+        """Note a message and the gap before it; True: the interval is learned.
 
-    def note(self, slot: int, gap_s: float) -> bool:
-        """Note the gap before a message; True: the interval is learned."""
+        None: it came too soon after the one before to count.
+        """
+        if gap_s * MESSAGES_AT_ONCE < self._expected_interval_s:
+            return None
+        before_us = self._own_us[slot]
+        if own_us and before_us:
+            gap_s = max(gap_s, abs(own_us - before_us) * _S_PER_US)
+        self._own_us[slot] = own_us or 0.0
         at = 3 * slot
         if self._readings[slot] == 1:
             self._gaps[at], self._gaps[at + 1], self._gaps[at + 2] = 0.0, math.inf, 0.0

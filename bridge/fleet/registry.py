@@ -238,8 +238,16 @@ def decode_entry(value: bytes) -> DeviceEntry:
     try:
         return _DECODER.decode(value)
     except msgspec.ValidationError:
+        return _decode_known(value)
+
+
+def _decode_known(value: bytes) -> DeviceEntry:
+    try:
         tree = msgspec.json.decode(value)
         return msgspec.convert(_prune(tree), DeviceEntry)
+    except RecursionError as error:
+        # Anybody with WRITE may leave such a record, and it would end every start from then on.
+        raise ValueError("it is nested too deeply") from error
 
 
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {

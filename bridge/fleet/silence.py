@@ -32,7 +32,8 @@ remembered; who was not heard for longest gives way, after it was told.
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from operator import length_hint
 from typing import Final
 
 from bridge.fleet.hearing import Hearing
@@ -49,12 +50,14 @@ from bridge.fleet.silence_facts import (
     Swept,
 )
 from bridge.fleet.silence_state import (
+    FORGETTING,
     GROUPED,
     LIVE,
     OFFLINE,
     QUIET,
     SILENT,
     STATES,
+    TEACHING,
     UNWATCHED,
     WrittenSilence,
     read_silence,
@@ -77,10 +80,6 @@ _TICK_MAX_S: Final = 1.0
 """Devices that the registry expects more often than others are not to wait for those."""
 _EVER: Final = float("-inf")
 
-_TEACHING: Final = frozenset((LIVE, QUIET, SILENT))
-"""In these a gap between two messages counts for the interval."""
-_FORGETTING: Final = frozenset((SILENT, OFFLINE, UNWATCHED))
-"""After these the interval is learned anew."""
 _STATE: Final = 7
 _LEARNING: Final = 8
 """Added to the state; so a mark of 0 is a device of which only the time is to be noted."""
@@ -181,22 +180,26 @@ class Silence:
         """Ask the registry anew, as each device is looked at."""
         self._edition = (self._edition + 1) % 256
 
-    def heard(self, devices: Iterable[bytes], now_s: float) -> "Iterable[SilenceFact]":
-        """Note the devices of one batch; retained copies are none."""
+    def heard(
+        self, devices: Collection[bytes], now_s: float, measured_us: Sequence[int | None] = ()
+    ) -> "Iterable[SilenceFact]":
+        """Note the devices of one batch, and their own times; retained copies are none."""
         at_s = self._clock.at_s(now_s)
         find, marks, heard_s = self._find, self._mark, self._heard_s
-        facts: list[SilenceFact] | None = None
-        for device in devices:
+        facts: list[SilenceFact] = []
+        upcoming = iter(devices)
+        for device in upcoming:
             slot = find(device)
-            if slot is None:
-                self._enter(device, at_s)
-            elif marks[slot]:
-                if facts is None:
-                    facts = []
-                self._wake(slot, at_s, now_s, facts)
+            if slot is None or marks[slot]:
+                # So many are left; to count them would cost all those that teach nothing.
+                own_us = measured_us[-1 - length_hint(upcoming)] if measured_us else None
+                if slot is None:
+                    self._enter(device, at_s, own_us)
+                else:
+                    self._wake(slot, at_s, now_s, own_us, facts)
             else:
                 heard_s[slot] = at_s
-        return facts or _NOTHING
+        return facts
 
     def presence(
         self, device: bytes, *, is_online: bool, now_s: float, is_retained: bool = False
@@ -231,12 +234,13 @@ class Silence:
             self._put(slot, UNWATCHED)
             self._heard_s[slot] = _EVER
 
-    def _enter(self, device: bytes, at_s: float) -> int:
+    def _enter(self, device: bytes, at_s: float, own_us: int | None = None) -> int:
         is_placed = self._slots.is_full  # The slot of another, which is in the wheel already.
         slot = self._slots.enter(device)
         self._counts[UNWATCHED] += 1
         self._put(slot, LIVE)
         self._heard_s[slot] = at_s
+        self._intervals.begin(slot, own_us)
         self._ask(slot)
         if not is_placed:
             allowed_s = self._interval_s[slot] * self._rules.multiplier * _QUIET_SHARE
@@ -252,23 +256,24 @@ class Silence:
         self._counts[state] += 1
         self._mark[slot] = mark & _LEARNING | state
 
-    def _wake(self, slot: int, at_s: float, now_s: float, facts: list[SilenceFact]) -> None:
+    def _wake(
+        self, slot: int, at_s: float, now_s: float, own_us: int | None, facts: list[SilenceFact]
+    ) -> None:
         """Note a message of a device that is being learned, or is not live."""
         mark = self._mark[slot]
         state = mark & _STATE
         if state:
             self._return(slot, now_s, facts)
-        if state in _TEACHING and mark & _LEARNING:
-            gap_s = at_s - self._heard_s[slot]
-            if self._intervals.is_gap(gap_s):
-                if self._intervals.note(slot, gap_s):
-                    self._mark[slot] &= ~_LEARNING
-                    self._ask(slot)
-            elif not state:
+        if state in TEACHING and mark & _LEARNING:
+            is_learned = self._intervals.note(slot, at_s - self._heard_s[slot], own_us)
+            if is_learned:
+                self._mark[slot] &= ~_LEARNING
+                self._ask(slot)
+            elif is_learned is None and not state:
                 return  # The next gap is from the message before.
-        elif state in _FORGETTING and self._interval_s[slot] == self._intervals.learned_s[slot]:
+        elif state in FORGETTING and self._interval_s[slot] == self._intervals.learned_s[slot]:
             self._mark[slot] |= _LEARNING
-            self._intervals.begin(slot)
+            self._intervals.begin(slot, own_us)
         self._heard_s[slot] = at_s
 
     def _return(self, slot: int, now_s: float, facts: list[SilenceFact]) -> None:
@@ -344,11 +349,8 @@ class Silence:
         place, look_at = placed.append, looks_s.append
         multiplier, resumed_s = self._rules.multiplier, self._clock.resumed_at_s
         again_s = at_s + self._look_again_s
-        is_grouping, since_s, intervals_s = (
-            self._is_grouping(),
-            self._group_since_s,
-            self._interval_s,
-        )
+        is_grouping, since_s = self._is_grouping(), self._group_since_s
+        intervals_s = self._interval_s
         silent: list[int] = []
         turned = 0  # From live to quiet, and not counted yet.
         for slot in late:
@@ -417,6 +419,7 @@ class Silence:
         """Begin or end a silence of the fleet, or tell the members of a group that is none."""
         count, quiet, least = self._counts[GROUPED], self._counts[QUIET], self._group_min()
         since_ago_s = self._clock.ago_s(self._group_since_s, now_s)
+        is_over = at_s - self._grouping_since_s > self._rules.expected_interval_s
         if self._is_fleet_silent:
             # They come back one by one, each at its own second: the last are not silent for that.
             since_s = min(self._recovering_since_s, at_s) if 2 * count < least else math.inf
@@ -428,9 +431,7 @@ class Silence:
             self._is_fleet_silent = True
             share = (count + quiet) / self._present()
             facts.append(FleetSilence(count + quiet, share, since_ago_s))
-        elif (
-            count + quiet < least or at_s - self._grouping_since_s > self._rules.expected_interval_s
-        ):
+        elif count + quiet < least or is_over:
             self._end_group()
         if len(self._members) > _STALE_MAX + 2 * count:
             kept = (slot for slot in self._members if self._mark[slot] & _STATE == GROUPED)

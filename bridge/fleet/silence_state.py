@@ -14,6 +14,10 @@ SILENT: Final = 3
 OFFLINE: Final = 4
 UNWATCHED: Final = 5
 STATES: Final = 6
+TEACHING: Final = frozenset((LIVE, QUIET, SILENT))
+"""In these a gap between two messages counts for the interval."""
+FORGETTING: Final = frozenset((SILENT, OFFLINE, UNWATCHED))
+"""After these the interval is learned anew."""
 
 _MACHINE: Final = "silence"
 _VERSION: Final = 1

@@ -62,5 +62,5 @@ def read_slice(
                 f' expected "{machine}" of version {version}'
             )
         return decoder.decode(found.state)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f'fleet state of "{machine}" cannot be read: {error}') from error

@@ -314,7 +314,8 @@ class Flow:
             )
             for piece in pieces
         ]
-        return _PASSED, Readings([each for _, each in carried], [each for each, _ in carried])
+        outcomes, verdicts = [each for _, each in carried], [each for each, _ in carried]
+        return _PASSED, Readings(outcomes, verdicts, [each.address.key for each in pieces])
 
     def _limit_batch(
         self,

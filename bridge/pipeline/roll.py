@@ -81,30 +81,31 @@ class Roll:
         outcome: Single | Readings,
         address: Address,
     ) -> None:
+        is_online = None
         if address.route is not None and address.route.presence:
             is_online = read_presence(packet.payload)
-            if is_online is not None:
-                self.presences.append(
-                    Presence(len(self.devices), address.key, is_online, packet.retain)
-                )
+        if is_online is not None:
+            self.presences.append(
+                Presence(len(self.devices), address.key, is_online, packet.retain)
+            )
         elif not packet.retain:
             newest: dict[bytes, int | None] = {address.key: _measured_us(verdict)}
             if type(outcome) is Readings:
-                _add_readings(newest, outcome.verdicts)
+                _add_readings(newest, outcome)
             self.devices += newest
             self.measured_us += newest.values()
 
 
-def _add_readings(newest: dict[bytes, int | None], verdicts: Sequence[Verdict]) -> None:
-    for verdict in verdicts:
-        if type(verdict) is Telemetry:
-            device = verdict.message["device_id"].encode()
-            measured_us = newest.get(device)
-            if measured_us is None or verdict.measured_at_us > measured_us:
-                newest[device] = verdict.measured_at_us
+def _add_readings(newest: dict[bytes, int | None], readings: Readings) -> None:
+    for device, verdict in zip(readings.keys, readings.verdicts, strict=True):
+        measured_us, before_us = _measured_us(verdict), newest.get(device)
+        if before_us is None or (measured_us is not None and measured_us > before_us):
+            newest[device] = measured_us
 
 
 def _measured_us(verdict: Verdict | Passed) -> int | None:
+    if type(verdict) is Telemetry:
+        return verdict.measured_at_us
     if type(verdict) is not Rejected or verdict.reason not in _BY_TIME or not verdict.timestamp:
         return None
     timestamp = read_timestamp(verdict.timestamp)

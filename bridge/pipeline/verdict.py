@@ -123,6 +123,8 @@ class Readings(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     outcomes: list[Single]
     verdicts: "list[Verdict]"
+    keys: list[bytes]
+    """Of each the key of its device; that of the sender, where it may not speak for another."""
 
 
 Verdict: TypeAlias = Telemetry | Rejected

@@ -149,12 +149,13 @@ class Attendance:
     def _hear(self, silence: Silence, now_s: float) -> None:
         roll, tell = self.roll, self._narrator.tell
         if not roll.presences:
-            for fact in silence.heard(roll.devices, now_s):
+            for fact in silence.heard(roll.devices, now_s, roll.measured_us):
                 tell(fact)
             return
-        begun = 0
+        begun, own_us = 0, roll.measured_us
         for presence in roll.presences:
-            for fact in silence.heard(roll.devices[begun : presence.after], now_s):
+            some = slice(begun, presence.after)
+            for fact in silence.heard(roll.devices[some], now_s, own_us[some]):
                 tell(fact)
             begun = presence.after
             for fact in silence.presence(
@@ -164,7 +165,7 @@ class Attendance:
                 is_retained=presence.is_retained,
             ):
                 tell(fact)
-        for fact in silence.heard(roll.devices[begun:], now_s):
+        for fact in silence.heard(roll.devices[begun:], now_s, own_us[begun:]):
             tell(fact)
 
     # ------------------------------------------------------------------ what is known besides

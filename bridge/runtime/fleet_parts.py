@@ -18,7 +18,7 @@ from bridge.runtime.clock import Clock
 from bridge.runtime.fleet_narrator import FleetNarrator
 from bridge.runtime.fleet_state import FleetState
 from bridge.runtime.fleet_view import FleetView
-from bridge.runtime.kept_machines import kept_machines
+from bridge.runtime.kept_machines import LIMITS, KeptLimits, kept_machines
 from bridge.runtime.kernel_clock import ask_kernel
 
 
@@ -81,9 +81,19 @@ class FleetParts:
             log=log,
         )
 
-    def limit(self, config: BridgeConfig) -> None:
-        """Count from now on where limits were turned on; what is counted goes on."""
-        self.limits = self.limits or _make_limits(config)
+    def follow(self, config: BridgeConfig) -> None:
+        """Go by another configuration; where limits were turned on, count from now on.
+
+        What is counted goes on.
+        """
+        self.attendance.host.allow(
+            ahead_max_s=config.validation.timestamp_future_max_s,
+            behind_max_s=config.validation.timestamp_age_max_s,
+        )
+        if self.limits is None:
+            self.limits = _make_limits(config)
+            if self.limits is not None:
+                self.state.keep(LIMITS, KeptLimits(self.limits))
 
     def registry_changed(self, gone: Sequence[str]) -> None:
         """Ask the registry anew, now that it changed."""

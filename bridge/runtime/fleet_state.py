@@ -64,6 +64,10 @@ class FleetState:
         self._thread = ThreadPoolExecutor(1, "fleet-state")
         self._is_lack_told = False
 
+    def keep(self, name: str, machine: Machine) -> None:
+        """Keep one more, which was turned on since the start."""
+        self._machines[name] = machine
+
     async def load(self) -> None:
         """Give each machine what it had written."""
         if not self._machines:
@@ -94,7 +98,7 @@ class FleetState:
         if not self._machines:
             return
         slices: list[tuple[str, bytes]] = []
-        for name, machine in self._machines.items():
+        for name, machine in list(self._machines.items()):  # One may be turned on meanwhile.
             for written in machine.dump(is_settled=is_settled):
                 slices.append((name, written))
                 await asyncio.sleep(0)
@@ -129,7 +133,7 @@ def _read(path: Path) -> tuple[Kept | None, str]:
         return None, ""
     except OSError as error:
         return None, error.strerror or str(error)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors are among the former.
         return None, f"the file cannot be read: {error}"
     if kept.format != _FORMAT:
         return None, f"the file has format {kept.format}, this version knows {_FORMAT}"

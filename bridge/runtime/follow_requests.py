@@ -82,7 +82,7 @@ def take(directory: Path) -> Request | None:
         written = os.read(descriptor, _REQUEST_BYTES_MAX) if is_file else b""
         path.unlink()
         return _DECODER.decode(written)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's are among the second.
         raise FollowRequestError(str(error)) from None
     finally:
         os.close(descriptor)

@@ -1,6 +1,7 @@
 """The machines of the fleet as the state file keeps them: each by its name."""
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 import msgspec
 
@@ -11,6 +12,8 @@ from bridge.fleet.talkers import Talkers
 from bridge.runtime.alert_records import AlertRecords
 from bridge.runtime.clock import Clock
 from bridge.runtime.fleet_state import Machine
+
+LIMITS: Final = "limits"
 
 
 class KeptLimits(msgspec.Struct, frozen=True):
@@ -108,7 +111,7 @@ def kept_machines(  # noqa: PLR0913 - all named
         "alerts": KeptAlerts(alerts),
     }
     if limits is not None:
-        machines["limits"] = KeptLimits(limits)
+        machines[LIMITS] = KeptLimits(limits)
     if silence is not None:
         machines["silence"] = KeptSilence(silence, clock)
     return machines

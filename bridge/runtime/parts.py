@@ -144,7 +144,7 @@ class Parts:
         self._left_routes = left_behind(config, before.route, self._left_routes)
         remember(self._memory.now, config, self._left_routes)
         self._memory.save()
-        self.fleet.limit(config)
+        self.fleet.follow(config)
         decoding.succeed(self._decoding)
         self._decoding = decoding
         if any(getattr(before, each) != getattr(config, each) for each in RULE_SECTIONS):

@@ -100,6 +100,8 @@ def load_snapshot(path: Path, kafka_topic: str) -> Snapshot | None:
                     entries[device_id] = interning.intern(entry)
     except FileNotFoundError:
         return None
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
     if len(entries) != head.devices:
         raise ValueError(f"has {len(entries)} devices of {head.devices}")
     return Snapshot(head, entries)

@@ -137,7 +137,7 @@ def _read(path: Path) -> tuple[Remembered | None, str]:
         return None, ""
     except OSError as error:
         return None, error.strerror or str(error)
-    except ValueError as error:  # msgspec's errors are among them.
+    except (ValueError, RecursionError) as error:  # msgspec's errors are among the former.
         return None, f"the file is not readable: {error}"
     if remembered.format != _FORMAT:
         return None, f"the file has format {remembered.format}, this version knows {_FORMAT}"

@@ -176,14 +176,21 @@ class LoadShedder:
     def split(
         self, records: list[Record], receipts: Sequence[Settleable | None]
     ) -> tuple[list[Record], Sequence[Settleable | None], list[tuple[Record, Settleable | None]]]:
-        """Take out what is to be dropped: what is shed, and is no dead letter."""
+        """Take out what is to be dropped: what is shed, and is no dead letter.
+
+        The copies of a message follow it, and go with it: `dlq.copy` says that it was forwarded.
+        """
         kept: list[Record] = []
         kept_receipts: list[Settleable | None] = []
         dropped: list[tuple[Record, Settleable | None]] = []
+        is_dropped = False
         for record, receipt in zip(records, receipts, strict=True):
-            if record.dead_letter is None and self.takes(record):
-                dropped.append((record, receipt))
-            else:
+            letter = record.dead_letter
+            if letter is None or not letter.is_copy:
+                is_dropped = letter is None and self.takes(record)
+                if is_dropped:
+                    dropped.append((record, receipt))
+            if not is_dropped:
                 kept.append(record)
                 kept_receipts.append(receipt)
         return kept, kept_receipts, dropped

@@ -296,11 +296,9 @@ class WatchReader:
         if not isinstance(key, bytes) or not key or not isinstance(value, bytes):
             return None
         is_retained = _RETAINED in (message.headers() or ())
-        if topic in self._telemetry:
-            return None if is_retained else Said(key, _received_s(message, value))
-        is_online = read_presence(value)
+        is_online = None if topic in self._telemetry else read_presence(value)
         if is_online is None:
-            return None
+            return None if is_retained else Said(key, _received_s(message, value))
         return Said(key, _received_s(message, value), is_online, is_retained)
 
     def _ask_ends(self) -> None:
@@ -319,22 +317,8 @@ class WatchReader:
 
     def _read_told(self, is_ours: Callable[[bytes], bool]) -> tuple[dict[bytes, Told], bool]:
         """Read the alerts: of each device the last one counts."""
-        told: dict[bytes, Told] = {}
-        is_fleet_told = False
-        for message in self._read_alerts():
-            alert = _read_alert(message.value())
-            if alert is None:
-                continue
-            if alert.device_id is None:
-                if alert.client_id == self._group:
-                    is_fleet_told = alert.type == AlertType.FLEET_SILENCE
-                continue
-            device = alert.device_id.encode()
-            told.pop(device, None)
-            if alert.type in _GONE and alert.last_heard_at is not None and is_ours(device):
-                is_offline = alert.type == AlertType.DEVICE_OFFLINE
-                told[device] = Told(_unix_s(alert.last_heard_at), is_offline)
-        return told, is_fleet_told
+        values = (message.value() for message in self._read_alerts())
+        return read_told(values, group=self._group, is_ours=is_ours)
 
     def _read_alerts(self) -> Iterable[Message]:
         consumer = Consumer(self._reading)
@@ -351,19 +335,38 @@ class WatchReader:
             consumer.close()
 
 
+def read_told(
+    values: Iterable[str | bytes | None], *, group: str, is_ours: Callable[[bytes], bool]
+) -> tuple[dict[bytes, Told], bool]:
+    """Tell of whom alerts said last that it is gone, and whether the fleet was.
+
+    What is no alert is passed over: others may write to the topic too, and one record of theirs
+    would end every `watch` for as long as it is retained.
+    """
+    told: dict[bytes, Told] = {}
+    is_fleet_told = False
+    for value in values:
+        with contextlib.suppress(ValueError, RecursionError):  # msgspec's errors are the former.
+            alert = _ALERT.decode(value or b"")
+            if alert.device_id is None:
+                if alert.client_id == group:
+                    is_fleet_told = alert.type == AlertType.FLEET_SILENCE
+                continue
+            device = alert.device_id.encode()
+            at_s = None if alert.last_heard_at is None else _unix_s(alert.last_heard_at)
+            told.pop(device, None)
+            if alert.type in _GONE and at_s is not None and is_ours(device):
+                told[device] = Told(at_s, alert.type == AlertType.DEVICE_OFFLINE)
+    return told, is_fleet_told
+
+
 def _received_s(message: Message, value: bytes) -> float:
     """Tell when a bridge received it: the timestamp, unless Kafka overwrites it."""
     kind, unix_ms = message.timestamp()
     if kind == TIMESTAMP_LOG_APPEND_TIME:
-        with contextlib.suppress(msgspec.DecodeError, ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             return _unix_s(_STAMPED.decode(value).server_received_at)
     return unix_ms / _MS_PER_S
-
-
-def _read_alert(value: str | bytes | None) -> _Written | None:
-    with contextlib.suppress(msgspec.DecodeError):
-        return _ALERT.decode(value or b"")
-    return None
 
 
 def _unix_s(rfc3339: str) -> float:

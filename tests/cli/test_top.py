@@ -122,6 +122,7 @@ async def test_a_redirect_is_not_followed_since_it_could_carry_the_token_away() 
         pytest.param(b"[1]", id="another tree"),
         pytest.param(b"{}", id="an empty tree"),
         pytest.param(b"\xff", id="no text"),
+        pytest.param(b'{"new":' + b"[" * 3_000 + b"]" * 3_000 + b"}", id="a deep tree"),
         pytest.param(b" " * (5 * 1024 * 1024), id="too much"),
     ],
 )

@@ -168,8 +168,9 @@ def test_what_a_later_version_wrote_is_left_and_the_rest_is_read() -> None:
             b'{"location": {"latitude": 91, "longitude": 0, "radius_m": 1}, "new": 1}',
             "Expected `float` <= 90.0 - at `$.location.latitude`",
         ),
+        (b'{"new": ' + b"[" * 3_000 + b"]" * 3_000 + b"}", "it is nested too deeply"),
     ],
-    ids=["nothing", "a list", "null", "a word", "a choice", "a bound, beside a new key"],
+    ids=["nothing", "a list", "null", "a word", "a choice", "a bound, beside a new key", "deep"],
 )
 def test_a_record_that_is_no_entry_is_refused_with_the_reason(value: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=".") as caught:  # noqa: RUF043 - compared whole below

@@ -93,6 +93,50 @@ def test_without_a_registry_the_interval_is_learned_from_five_messages(
     assert 4 * learned_s == pytest.approx(fact.heard_ago_s)
 
 
+HOUR_US = 3_600_000_000
+ONE_US = 1_795_455_324_123_000
+
+
+@pytest.mark.parametrize(
+    ("own_us", "learned_s"),
+    [
+        pytest.param([ONE_US + at * HOUR_US for at in range(6)], 3_600.0, id="oldest first"),
+        pytest.param([ONE_US - at * HOUR_US for at in range(6)], 3_600.0, id="newest first"),
+        pytest.param([None, *(at * HOUR_US for at in range(1, 6))], 3_600.0, id="one without"),
+        pytest.param([None] * 6, 60.0, id="without any"),
+        pytest.param([ONE_US] * 6, 60.0, id="a clock that stands still"),
+        pytest.param([0, *(ONE_US + at * 2_000_000 for at in range(5))], 60.0, id="a clock is set"),
+    ],
+)
+def test_a_backlog_that_comes_within_seconds_teaches_how_it_was_measured(
+    own_us: list[int | None], learned_s: float
+) -> None:
+    found = silence(lambda _: None)
+    for number, each in enumerate(own_us):
+        found.heard([b"before", DEVICE, b"after"], 2.0 * number, [5, each, 7])
+
+    learned = {
+        fact.device: fact.expected_interval_s
+        for _, fact in pass_by(found, 11, 12_000)
+        if isinstance(fact, DeviceSilent)
+    }
+
+    assert {b"before": 60.0, DEVICE: learned_s, b"after": 60.0} == learned
+
+
+def test_what_comes_in_bursts_teaches_how_often_a_burst_comes() -> None:
+    found = silence(lambda _: None)
+    for burst_s in range(0, 2_000, 300):
+        for second in range(5):
+            own_us = ONE_US + (burst_s + 60 * second) * 1_000_000
+            found.heard([DEVICE], burst_s + 0.1 * second, [own_us])
+
+    (fact,) = [fact for _, fact in pass_by(found, 1_801, 4_000)]
+
+    assert isinstance(fact, DeviceSilent)
+    assert 300.0 == pytest.approx(fact.expected_interval_s, rel=0.01)
+
+
 def test_before_the_interval_is_known_there_is_no_judgement() -> None:
     found = silence(lambda _: None)
     for now_s in (0.0, 60.0, 120.0, 180.0):

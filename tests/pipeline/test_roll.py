@@ -94,6 +94,23 @@ def test_of_a_batch_each_device_is_heard_with_its_newest_reading_and_the_sender_
     assert [(b"g1", None), (b"d1", _second(3)), (b"d2", _second(5))] == heard(roll)
 
 
+def test_a_device_behind_a_gateway_is_heard_though_its_reading_is_rejected() -> None:
+    registry = Registry()
+    registry.replace({name: DeviceEntry(gateway="g1") for name in ("late", "wrong", "both")})
+    month_s = 30 * 86_400
+    batch = _batch("g1", [("wrong", 2), ("late", -month_s), ("both", 3), ("both", -month_s)])
+    payload = batch.payload.replace(b'{"a": 1}', b"{}", 1)
+
+    roll = called([Packet(topic=batch.topic, payload=payload)], registry)
+
+    assert [
+        (b"g1", None),
+        (b"wrong", None),
+        (b"late", _second(-month_s)),
+        (b"both", _second(3)),
+    ] == heard(roll)
+
+
 def test_a_sender_of_its_own_readings_is_heard_once() -> None:
     assert [(b"g1", _second(2))] == heard(called([_batch("g1", [("g1", 1), ("g1", 2)])]))
 
@@ -104,7 +121,6 @@ def test_presence_stands_where_it_came_and_is_no_message_of_its_device() -> None
         Packet(topic="devices/dev-2/status", payload=b"offline"),
         Packet(),
         Packet(topic="devices/dev-3/status", payload=b"online", retain=True),
-        Packet(topic="devices/dev-4/status", payload=b"sleeping"),
     ]
 
     roll = called(packets)
@@ -114,6 +130,18 @@ def test_presence_stands_where_it_came_and_is_no_message_of_its_device() -> None
         Presence(1, b"dev-2", is_online=False, is_retained=False),
         Presence(2, b"dev-3", is_online=True, is_retained=True),
     ] == roll.presences
+
+
+def test_what_says_neither_word_is_a_message_like_any_other() -> None:
+    packets = [
+        Packet(topic=f"devices/{device}/status", payload=b"sleeping", retain=is_retained)
+        for device, is_retained in (("now", False), ("past", True))
+    ]
+
+    roll = called(packets)
+
+    assert [(b"now", None)] == heard(roll)
+    assert [] == roll.presences
 
 
 def test_a_cleared_roll_begins_anew() -> None:

@@ -5,6 +5,7 @@ import pytest
 from bridge.fleet.silence import Silence
 from bridge.fleet.silence_facts import SilenceRules, Swept
 from bridge.observe.fleet_facts import Sort
+from bridge.pipeline.roll import Presence
 from bridge.runtime.fleet_view import FleetView
 from bridge.runtime.kernel_clock import KernelClock
 from tests.runtime.attendance_stand import Stand, fleet
@@ -304,3 +305,19 @@ def test_devices_of_a_silence_of_the_fleet_are_named_too() -> None:
 
     assert 256 == len(view.devices(Sort.SILENCE, 256)["devices"])
     assert {"grouped"} == {e["standing"] for e in view.devices(Sort.SILENCE, 9)["devices"]}
+
+
+def test_a_backlog_teaches_how_it_was_measured_whatever_stands_between() -> None:
+    stand = Stand(interval_s_of=lambda _: None)
+    stand.pass_by(2)
+    roll = stand.attendance.roll
+    for hour in range(6):
+        stand.clock.now += 2.0
+        roll.devices += [b"plain", b"hourly"]
+        roll.measured_us += [None, 1_000_000 * HOUR_S * (1 + hour)]
+        roll.presences.append(Presence(1, b"another", is_online=True, is_retained=False))
+        stand.attendance.note([], instant_at(stand.clock.now, stand.clock.now))
+
+    stand.pass_by(2 * HOUR_S, FEW)
+
+    assert [("device_silence", "plain")] == stand.told

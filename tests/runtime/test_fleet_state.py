@@ -111,7 +111,16 @@ async def test_clocks_and_talkers_are_remembered(tmp_path: Path) -> None:
     assert 1.0 == pytest.approx(talker.amount, rel=0.2)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93\x01\x02\x03", b"no state at all"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\x93\x01\x02\x03", id="another list"),
+        pytest.param(b"no state at all", id="no MessagePack"),
+        pytest.param(b"\x94\x01\xa1\xff", id="no text"),
+        pytest.param(b"\x95\x01\xa0\x01\x90" + b"\x91" * 5_000 + b"\x01", id="deep"),
+    ],
+)
 async def test_a_file_that_cannot_be_read_is_said_once_and_all_is_learned_anew(
     tmp_path: Path, content: bytes
 ) -> None:

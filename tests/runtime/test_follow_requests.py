@@ -46,6 +46,7 @@ def _link(path: Path) -> None:
     [
         pytest.param(lambda path: path.write_bytes(b""), id="empty"),
         pytest.param(lambda path: path.write_bytes(b"\xff{"), id="no JSON"),
+        pytest.param(lambda path: path.write_bytes(b'{"device_id":"\xff"}'), id="no text"),
         pytest.param(lambda path: path.write_text('{"device_id": 7}'), id="a number"),
         pytest.param(lambda path: path.write_text('{"device_id": ""}'), id="nobody"),
         pytest.param(lambda path: path.write_text('{"device_id":"d","for_s":-1}'), id="no time"),

@@ -206,8 +206,15 @@ async def test_what_cannot_be_written_is_said_once_and_the_bridge_goes_on(tmp_pa
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"format": 2, "client_id": "b1", "address": "broker:1883"}', b"\xff"],
-    ids=["empty", "cut", "list", "newer", "not UTF-8"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"format": 2, "client_id": "b1", "address": "broker:1883"}',
+        b"\xff",
+        b'{"new":' + b"[" * 3_000 + b"]" * 3_000 + b"}",
+    ],
+    ids=["empty", "cut", "list", "newer", "not UTF-8", "deep"],
 )
 async def test_a_file_that_is_not_readable_is_said_and_is_a_first_start(
     tmp_path: Path, content: bytes

@@ -168,8 +168,9 @@ def test_a_state_directory_that_cannot_be_written_costs_only_the_snapshot(
             ),
             "has 1 devices of 2",
         ),
+        (b'{"new": ' + b"[" * 3_000 + b"]" * 3_000 + b"}", "is nested too deeply"),
     ],
-    ids=["empty", "no head", "later format", "cut"],
+    ids=["empty", "no head", "later format", "cut", "deep"],
 )
 def test_a_snapshot_that_is_not_whole_is_told_and_not_used(
     make: Make, tmp_path: Path, content: bytes, error: str

@@ -7,7 +7,7 @@ import msgspec
 
 from bridge.config.sections import Route
 from bridge.kafka.outbox import Outbox
-from bridge.kafka.record import Instant, Record
+from bridge.kafka.record import DeadLetter, Instant, Record
 from bridge.kafka.shipment import Shipment, Unsettled
 from bridge.mqtt.session import Session, SessionSettings
 from bridge.observe.catalogue.entry import Level
@@ -189,6 +189,29 @@ def test_all_that_is_shed_is_counted_and_nothing_of_high_priority_is_shed() -> N
 
     assert [0, 0, 3, 0] == [len(each) for each in direct]
     assert {"low": 6, "medium": 3} == stand.counters.shed
+
+
+def test_the_copies_of_a_flagged_message_are_dropped_with_it_and_dead_letters_never_are() -> None:
+    stand = Stand()
+    stand.take("high", 0.0, count=ROOM)
+    stand.hold_load(0.1)
+    low, high = (Record(each, b"d", b"{}", [], FIRST, Packet()) for each in ("low", "high"))
+    copy, letter = (
+        Record("letters", b"d", b"{}", [], FIRST, Packet(), dead_letter=_letter(is_copy=each))
+        for each in (True, False)
+    )
+    receipts = [stand.session.ledger.open(number) for number in range(1, 4)]
+    owed = [receipts[0], None, None, receipts[1], receipts[2], None]
+
+    kept, kept_receipts, dropped = stand.shedder.split([low, copy, copy, letter, high, copy], owed)
+
+    assert [letter, high, copy] == kept
+    assert [receipts[1], receipts[2], None] == kept_receipts
+    assert [(low, receipts[0])] == dropped
+
+
+def _letter(*, is_copy: bool) -> DeadLetter:
+    return DeadLetter("id", "out_of_range", "semantic", "", "d", "low/d", is_copy)
 
 
 def test_a_level_lasts_until_the_rows_of_its_class_have_left() -> None:

@@ -117,5 +117,5 @@ def _span(begin: int, offset: int, low: int, until: int, end: int) -> Span:
 def _read_mark(metadata: str) -> Mark | None:
     try:
         return msgspec.json.decode(metadata, type=Mark)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None

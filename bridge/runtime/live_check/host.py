@@ -67,7 +67,7 @@ def read_canary_key(config: BridgeConfig, environment: Mapping[str, str]) -> byt
     try:
         remembered = msgspec.json.decode(path.read_bytes(), type=Remembered)
         return bytes.fromhex(remembered.canary_key) or None
-    except (OSError, ValueError):  # msgspec's errors are among the latter.
+    except (OSError, ValueError, RecursionError):  # msgspec's errors are among the second.
         return None
 
 

@@ -1,5 +1,6 @@
 """Replays that are stopped anywhere take each offset once, and none beyond their ends."""
 
+import pytest
 from hypothesis import given, strategies as st
 
 from bridge.kafka.partitions import Place
@@ -55,8 +56,9 @@ def test_what_retention_took_meanwhile_is_passed_over() -> None:
     assert ({A: 6, B: 10}, {A: 10, B: 10}) == (plan.starts, plan.ends)
 
 
-def test_metadata_of_somebody_else_means_a_new_replay() -> None:
-    plan = plan_replay({A: Committed(3, "by hand")}, LOWS, {A: 10, B: 10}, now_us=8)
+@pytest.mark.parametrize("metadata", ["by hand", '{"new":' + "[" * 1_800 + "]" * 1_800 + "}"])
+def test_metadata_of_somebody_else_means_a_new_replay(metadata: str) -> None:
+    plan = plan_replay({A: Committed(3, metadata)}, LOWS, {A: 10, B: 10}, now_us=8)
 
     assert ({A: 3, B: 0}, False) == (plan.starts, plan.is_resumed)
 

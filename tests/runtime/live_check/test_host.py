@@ -20,7 +20,13 @@ def test_the_kernel_is_asked_for_its_clock_and_answers() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b'{"client_id":"b","address":"a","canary_key":"x"}']
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"{", id="cut"),
+        pytest.param(b'{"client_id":"b","address":"a","canary_key":"x"}', id="no key"),
+        pytest.param(b'{"new":' + b"[" * 3_000 + b"]" * 3_000 + b"}", id="deep"),
+    ],
 )
 def test_a_memory_without_a_sound_key_gives_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
