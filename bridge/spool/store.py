@@ -70,14 +70,12 @@ class Store:
         self.path = directory / FILE_NAME
         self._directory = directory
         self._bytes_max = bytes_max
+        self._name = ""
+        self._topics: dict[str, int] = {}
+        self._next: dict[str, int] = {}
         self._lock = lock(directory)
         try:
             self._database = self._open_or_set_aside(client_id)
-            self._topics: dict[str, int] = dict(
-                self._database.execute("SELECT name, id FROM topic")
-            )
-            self._next = {name: self._first_free(number) for name, number in self._topics.items()}
-            self._name = schema.name_of(self._database)
             self._look_for_what_is_lost()
             self._identity = self._identity_now()
             _sync_directory(directory)
@@ -137,6 +135,12 @@ class Store:
             self.live_rows, self.live_bytes = (
                 (0, 0) if is_empty else self._check_and_count(database)
             )
+            # Read here, where a page that went bad has the file set aside: it may be any page.
+            self._name = schema.name_of(database)
+            self._topics = dict(database.execute("SELECT name, id FROM topic"))
+            self._next = {
+                name: _first_free(database, number) for name, number in self._topics.items()
+            }
         except BaseException:
             database.close()
             raise
@@ -162,12 +166,6 @@ class Store:
             if source.exists():
                 source.rename(target.with_name(target.name + suffix))
         return target
-
-    def _first_free(self, number: int) -> int:
-        (last,) = self._database.execute(
-            "SELECT max(sequence) FROM row WHERE sequence BETWEEN ? AND ?", _range_of(number)
-        ).fetchone()
-        return 1 + (_range_of(number)[0] if last is None else int(last))
 
     # ------------------------------------------------------------------ rows in, rows out
 
@@ -326,6 +324,13 @@ class Store:
 def _range_of(number: int) -> tuple[int, int]:
     """Give the sequences of a topic: none is the first, all are up to the last."""
     return number << TOPIC_SHIFT, ((number + 1) << TOPIC_SHIFT) - 1
+
+
+def _first_free(database: sqlite3.Connection, number: int) -> int:
+    (last,) = database.execute(
+        "SELECT max(sequence) FROM row WHERE sequence BETWEEN ? AND ?", _range_of(number)
+    ).fetchone()
+    return 1 + (_range_of(number)[0] if last is None else int(last))
 
 
 def _runs(sequences: Sequence[int]) -> Iterator[tuple[int, int]]:

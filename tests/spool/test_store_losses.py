@@ -1,5 +1,6 @@
 """A disk that forgets: what is gone is told, and nothing is acknowledged into a file that is."""
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +40,27 @@ def test_a_page_that_went_bad_after_a_clean_stop_is_found_and_set_aside(tmp_path
     assert store.set_aside.exists()
     assert store.corruption
     assert (0, "") == (store.live_rows, store.lost)
+
+
+@pytest.mark.parametrize("table", ["topic", "row"])
+def test_a_page_that_went_bad_while_there_was_no_row_is_found_and_set_aside(
+    tmp_path: Path, table: str
+) -> None:
+    store = open_store(tmp_path)
+    store.write([], store.write(entries(b"1")))
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as database:
+        (page,) = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)
+        ).fetchone()
+    damage(tmp_path / FILE_NAME, (page - 1) * 4_096)
+
+    store = open_store(tmp_path)
+
+    assert store.set_aside is not None
+    assert "database disk image is malformed" == store.corruption
+    store.write(entries(b"2"))
+    assert [b"2"] == everything(store)
 
 
 @pytest.mark.parametrize(
