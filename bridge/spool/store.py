@@ -95,11 +95,23 @@ class Store:
         else:
             mark.note_empty(self._directory)
 
-    def _identity_now(self) -> tuple[int, int] | None:
+    def _see_that_it_is_there(self) -> None:
         try:
-            status = self.path.stat()
-        except OSError:
-            return None
+            is_there = self._identity_now() == self._identity
+        except FileNotFoundError:
+            is_there = False
+        except OSError as error:
+            raise SpoolFailedError(
+                f'spool "{self.path}" cannot be looked at: {error.strerror}'
+            ) from error
+        if not is_there:
+            raise SpoolFailedError(
+                f'spool "{self.path}" was removed or replaced while it is in use: restart the'
+                " bridge, which begins a new one"
+            )
+
+    def _identity_now(self) -> tuple[int, int]:
+        status = self.path.stat()
         return status.st_dev, status.st_ino
 
     def _open_or_set_aside(self, client_id: str) -> sqlite3.Connection:
@@ -190,22 +202,23 @@ class Store:
             database.execute("BEGIN IMMEDIATE")
             sequences = self._insert(rows, topics, following)
             gone_rows, gone_bytes = self._remove(removed)
+            # Last before the COMMIT: what is committed cannot be told as failed, since it would be
+            # written again.
+            self._see_that_it_is_there()
             before, after = self.live_rows, self.live_rows + len(rows) - gone_rows
             if before and not after:
                 mark.note_empty(self._directory)
             database.execute("COMMIT")
             if after and not before:
                 mark.note_holds(self._directory, self._name)
+        except SpoolFailedError:
+            _roll_back(database)
+            raise
         except sqlite3.Error as error:
             _roll_back(database)
             if self.live_rows:
                 mark.note_holds(self._directory, self._name)
             raise SpoolFailedError(f'spool "{self.path}" cannot be written: {error}') from error
-        if self._identity_now() != self._identity:
-            raise SpoolFailedError(
-                f'spool "{self.path}" was removed or replaced while it is in use: restart the'
-                " bridge, which begins a new one"
-            )
         self._topics, self._next = topics, following
         self.live_rows += len(rows) - gone_rows
         self.live_bytes += added - gone_bytes

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.errors import ConfigError
 from bridge.spool.store import FILE_NAME, SpoolFailedError, Store
-from tests.spool.given import close_all, entries, everything, open_store
+from tests.spool.given import close_all, entries, entry, everything, open_store
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +122,52 @@ def test_nothing_is_safe_in_a_file_that_is_not_there_any_more(
         store.write(entries(b"2"))
 
     assert b"1" == everything(store)[0], "what is open can still be drained"
+
+
+def move_away(path: Path) -> None:
+    path.rename(path.with_name("away"))
+
+
+def move_back(path: Path) -> None:
+    path.with_name("away").rename(path)
+
+
+def hide_behind_a_file(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("hidden"))
+    path.parent.touch()
+
+
+def bring_into_sight(path: Path) -> None:
+    path.parent.unlink()
+    path.parent.with_name("hidden").rename(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("hide", "show", "said"),
+    [
+        pytest.param(move_away, move_back, "was removed or replaced", id="gone"),
+        pytest.param(
+            hide_behind_a_file,
+            bring_into_sight,
+            "cannot be looked at: Not a directory",
+            id="not to be looked at",
+        ),
+    ],
+)
+def test_what_is_written_again_once_the_file_is_back_is_there_once(
+    tmp_path: Path, hide: Callable[[Path], None], show: Callable[[Path], None], said: str
+) -> None:
+    store = open_store(tmp_path / "spool")
+    (first,) = store.write(entries(b"1"))
+
+    hide(store.path)
+    with pytest.raises(SpoolFailedError, match=said):
+        store.write([*entries(b"2"), entry(b"u", kafka_topic="u")], [first])
+    show(store.path)
+    store.write([*entries(b"2"), entry(b"u", kafka_topic="u")], [first])
+
+    assert ([b"2"], [b"u"]) == (everything(store), everything(store, "u"))
+    assert (2, 12) == (store.live_rows, store.live_bytes)
 
 
 def test_a_directory_in_the_place_of_the_file_is_refused_by_name(tmp_path: Path) -> None:
