@@ -20,6 +20,7 @@ from typing import Final
 from bridge.errors import BridgeError, ConfigError
 from bridge.spool import mark, schema
 from bridge.spool.lock import lock
+from bridge.spool.passing import disk_error, is_passing
 from bridge.spool.row import Row, Scanned, Writable
 
 TOPIC_SHIFT: Final = 44
@@ -57,6 +58,7 @@ class Store:
         Raises:
             ConfigError: Locked by another process, of another client id, of a newer format, or the
                 directory cannot be used. The spool is left as it is.
+            DiskError: The disk is full or failing.
         """
         self.live_rows = 0
         self.live_bytes = 0
@@ -79,9 +81,16 @@ class Store:
             self._look_for_what_is_lost()
             self._identity = self._identity_now()
             _sync_directory(directory)
-        except BaseException:
+        except BaseException as error:
             os.close(self._lock)
+            if isinstance(error, sqlite3.Error | OSError):
+                raise self._refusal(error) from error
             raise
+
+    def _refusal(self, error: sqlite3.Error | OSError) -> BridgeError:
+        if is_passing(error):
+            return disk_error(self.path, error)
+        return ConfigError([f'spool "{self.path}" cannot be opened: {error}'])
 
     def _look_for_what_is_lost(self) -> None:
         holder = mark.holds(self._directory)
@@ -117,8 +126,8 @@ class Store:
     def _open_or_set_aside(self, client_id: str) -> sqlite3.Connection:
         try:
             return self._open(client_id)
-        except sqlite3.OperationalError as error:
-            raise ConfigError([f'spool "{self.path}" cannot be opened: {error}']) from error
+        except sqlite3.OperationalError:
+            raise
         except sqlite3.DatabaseError as error:
             self.corruption = str(error)
             self.set_aside = self._move_aside()
