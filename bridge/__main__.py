@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from bridge import __version__
-from bridge.errors import ConfigError, ExitCode, UnavailableError, UsageError
+from bridge.errors import ConfigError, DiskError, ExitCode, UnavailableError, UsageError
 from bridge.runtime import start_signals
 
 PROGRAM = "mqtt-kafka-bridge"
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ConfigError as error:
         return _refuse(str(error), error.exit_code)
-    except (UnavailableError, UsageError) as error:
+    except (DiskError, UnavailableError, UsageError) as error:
         return _refuse(f"{PROGRAM}: {error}", error.exit_code)
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -136,7 +136,7 @@ def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="Carry IoT telemetry from MQTT to Kafka; acknowledge only what is safe.",
         epilog="exit codes: 0 stopped cleanly, 64 usage, 69 a needed service refused,"
-        " 70 our bug, 78 configuration",
+        " 70 our bug, 74 the disk of the spool is full or failing, 78 configuration",
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -12,6 +12,8 @@ class ExitCode(enum.IntEnum):
     UNAVAILABLE = 69
     """A one-shot command needed a service that refused; `run` never exits with it."""
     BUG = 70
+    DISK = 74
+    """The disk of the spool is full or failing at a start; another start may do."""
     CONFIGURATION = 78
 
 
@@ -41,6 +43,12 @@ class ConfigError(BridgeError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+class DiskError(BridgeError):
+    """The disk is full or failing: no configuration mends it, and another start may do."""
+
+    exit_code = ExitCode.DISK
 
 
 class PeerError(BridgeError):

@@ -71,6 +71,9 @@ class RowError(Exception):
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(_Layout1)
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, OverflowError, OSError)
+"""Of a row without checksum any byte may be wrong: also its text, or its time, which `datetime`
+refuses in three ways (`UnicodeDecodeError` is a `ValueError`)."""
 
 
 def to_row(record: Record) -> bytes:
@@ -106,7 +109,8 @@ def from_row(row: bytes, *, dedup_key: bytes, monotonic_s: float) -> Record:
     """
     try:
         layout = _DECODER.decode(_body_of(row))
-    except msgspec.MsgspecError as error:
+        received_at = rfc3339(layout.received_us)
+    except _UNREADABLE as error:
         raise RowError(f"row cannot be read: {error}") from error
     payload = layout.value if layout.payload is None else layout.payload
     letter = layout.dead_letter
@@ -125,7 +129,7 @@ def from_row(row: bytes, *, dedup_key: bytes, monotonic_s: float) -> Record:
         layout.key,
         layout.value,
         layout.headers,
-        Instant(layout.received_us, monotonic_s, rfc3339(layout.received_us)),
+        Instant(layout.received_us, monotonic_s, received_at),
         origin,
         None if letter is None else DeadLetter(*letter, layout.is_copy),
         layout.is_flagged,

@@ -14,8 +14,11 @@ from typing import Final, NamedTuple, Protocol
 from bridge.observe.log import EventLog
 
 RETRY_S: Final = 2.0
-AT_ONCE: Final = 500
-"""Handed over in one `serve`, at some 2 us each."""
+IN_FLIGHT_MAX: Final = 500
+"""What librdkafka may hold of one queue, where a partition without a leader confirms nothing. Its
+own queue has 1,000 places more than the traffic needs (bridge.kafka.properties), for the two of
+them: without a bound what waits here for ever would take the places of the traffic. It is also
+what one `serve` hands over at most, at some 2 us each."""
 
 
 class Producer(Protocol):
@@ -45,7 +48,8 @@ class Aside(NamedTuple):
 class AsideRecords:
     """Produce records to one Kafka topic, at least once each, in memory only.
 
-    Invariant: no more than `records_max` are owed; of more the oldest go.
+    Invariant: no more than `records_max` are owed, of more the oldest go; and no more than
+    `IN_FLIGHT_MAX` are with the producer.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class AsideRecords:
         all that were removed, 19 us each in a long queue (measured)."""
         self._unsent: dict[int, None] = {}
         """Those that no producer has."""
+        self._in_flight: set[int] = set()
+        """Those that the producer has and did not report; some may be owed no longer."""
         self._number = 0
         self._generation = producer.generation
         self._reports: list[tuple[int, str | None]] = []
@@ -102,9 +108,10 @@ class AsideRecords:
         if self._generation != self._producer.generation:
             self._generation = self._producer.generation
             self._unsent = dict.fromkeys(self._owed)  # What the old one had, it takes along.
+            self._in_flight.clear()
         if now < self._retry_at:
             return
-        for number in list(islice(self._unsent, AT_ONCE)):
+        for number in list(islice(self._unsent, IN_FLIGHT_MAX - len(self._in_flight))):
             record = self._owed[number]
             del self._unsent[number]
             if not self._producer.send_aside(
@@ -112,6 +119,7 @@ class AsideRecords:
             ):
                 self._retry(number, now)
                 return
+            self._in_flight.add(number)
 
     def _note_report(self, number: int, error: str | None) -> None:
         """Keep a report for later: inside librdkafka's callback nothing may be done."""
@@ -125,6 +133,7 @@ class AsideRecords:
         reports, self._reports = self._reports, []
         failed: dict[int, None] = {}
         for number, error in reports:
+            self._in_flight.discard(number)
             if error is None:
                 self._is_hold_told = False
                 self._owed.pop(number, None)

@@ -124,6 +124,7 @@ class Daemon:
 
         Raises:
             ConfigError: The spool or `ops.listen` cannot be used.
+            DiskError: The disk of the spool is full or failing.
         """
         self._loop.set_exception_handler(self._on_exception)
         for each in (signal.SIGTERM, signal.SIGINT):

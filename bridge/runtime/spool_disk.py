@@ -78,6 +78,7 @@ class SpoolDisk:
 
         Raises:
             ConfigError: As `Store` says; the spool is left as it is.
+            DiskError: The disk is full or failing.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._open, take)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.errors import ConfigError
+from bridge.errors import DiskError
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.rows import key_of
 from bridge.observe.counters import Counters
@@ -49,6 +49,7 @@ async def open_spool(  # noqa: PLR0913  whom its rows concern
 
     Raises:
         ConfigError: It is locked, foreign, newer, or cannot be used; it is left as it is.
+        DiskError: The disk is full or failing.
     """
     started_s = clock.monotonic_s()
 
@@ -66,7 +67,7 @@ async def open_spool(  # noqa: PLR0913  whom its rows concern
     try:
         opened = await disk.open(take)
     except SpoolFailedError as error:
-        raise ConfigError([str(error)]) from error
+        raise DiskError(str(error)) from error
     counters.spooled_at_start = spooling.spooled
     if opened.set_aside is not None:
         log.emit("spool_set_aside", path=str(opened.set_aside), error=opened.corruption)

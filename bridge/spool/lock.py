@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.errors import ConfigError
+from bridge.spool.passing import disk_error, is_passing
 
 _FILE_NAME: Final = "spool.lock"
 _OPEN: Final = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
@@ -30,12 +31,15 @@ def lock(directory: Path) -> int:
 
     Raises:
         ConfigError: Another process has it, or the directory cannot be used.
+        DiskError: The disk is full or failing.
     """
     path = directory / _FILE_NAME
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, _OPEN | os.O_CREAT, 0o600)
     except OSError as error:
+        if is_passing(error):
+            raise disk_error(path, error) from error
         raise ConfigError([_UNUSABLE.format(directory=directory, reason=error.strerror)]) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -48,8 +52,12 @@ def lock(directory: Path) -> int:
         raise ConfigError(
             [_LOCKED.format(directory=directory, owner=owner or "unknown")]
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    except OSError as error:
+        os.close(descriptor)
+        raise disk_error(path, error) from error
     return descriptor
 
 

@@ -20,6 +20,7 @@ from typing import Final
 from bridge.errors import BridgeError, ConfigError
 from bridge.spool import mark, schema
 from bridge.spool.lock import lock
+from bridge.spool.passing import disk_error, is_passing
 from bridge.spool.row import Row, Scanned, Writable
 
 TOPIC_SHIFT: Final = 44
@@ -57,6 +58,7 @@ class Store:
         Raises:
             ConfigError: Locked by another process, of another client id, of a newer format, or the
                 directory cannot be used. The spool is left as it is.
+            DiskError: The disk is full or failing.
         """
         self.live_rows = 0
         self.live_bytes = 0
@@ -70,20 +72,25 @@ class Store:
         self.path = directory / FILE_NAME
         self._directory = directory
         self._bytes_max = bytes_max
+        self._name = ""
+        self._topics: dict[str, int] = {}
+        self._next: dict[str, int] = {}
         self._lock = lock(directory)
         try:
             self._database = self._open_or_set_aside(client_id)
-            self._topics: dict[str, int] = dict(
-                self._database.execute("SELECT name, id FROM topic")
-            )
-            self._next = {name: self._first_free(number) for name, number in self._topics.items()}
-            self._name = schema.name_of(self._database)
             self._look_for_what_is_lost()
             self._identity = self._identity_now()
             _sync_directory(directory)
-        except BaseException:
+        except BaseException as error:
             os.close(self._lock)
+            if isinstance(error, sqlite3.Error | OSError):
+                raise self._refusal(error) from error
             raise
+
+    def _refusal(self, error: sqlite3.Error | OSError) -> BridgeError:
+        if is_passing(error):
+            return disk_error(self.path, error)
+        return ConfigError([f'spool "{self.path}" cannot be opened: {error}'])
 
     def _look_for_what_is_lost(self) -> None:
         holder = mark.holds(self._directory)
@@ -97,18 +104,30 @@ class Store:
         else:
             mark.note_empty(self._directory)
 
-    def _identity_now(self) -> tuple[int, int] | None:
+    def _see_that_it_is_there(self) -> None:
         try:
-            status = self.path.stat()
-        except OSError:
-            return None
+            is_there = self._identity_now() == self._identity
+        except FileNotFoundError:
+            is_there = False
+        except OSError as error:
+            raise SpoolFailedError(
+                f'spool "{self.path}" cannot be looked at: {error.strerror}'
+            ) from error
+        if not is_there:
+            raise SpoolFailedError(
+                f'spool "{self.path}" was removed or replaced while it is in use: restart the'
+                " bridge, which begins a new one"
+            )
+
+    def _identity_now(self) -> tuple[int, int]:
+        status = self.path.stat()
         return status.st_dev, status.st_ino
 
     def _open_or_set_aside(self, client_id: str) -> sqlite3.Connection:
         try:
             return self._open(client_id)
-        except sqlite3.OperationalError as error:
-            raise ConfigError([f'spool "{self.path}" cannot be opened: {error}']) from error
+        except sqlite3.OperationalError:
+            raise
         except sqlite3.DatabaseError as error:
             self.corruption = str(error)
             self.set_aside = self._move_aside()
@@ -137,6 +156,12 @@ class Store:
             self.live_rows, self.live_bytes = (
                 (0, 0) if is_empty else self._check_and_count(database)
             )
+            # Read here, where a page that went bad has the file set aside: it may be any page.
+            self._name = schema.name_of(database)
+            self._topics = dict(database.execute("SELECT name, id FROM topic"))
+            self._next = {
+                name: _first_free(database, number) for name, number in self._topics.items()
+            }
         except BaseException:
             database.close()
             raise
@@ -163,12 +188,6 @@ class Store:
                 source.rename(target.with_name(target.name + suffix))
         return target
 
-    def _first_free(self, number: int) -> int:
-        (last,) = self._database.execute(
-            "SELECT max(sequence) FROM row WHERE sequence BETWEEN ? AND ?", _range_of(number)
-        ).fetchone()
-        return 1 + (_range_of(number)[0] if last is None else int(last))
-
     # ------------------------------------------------------------------ rows in, rows out
 
     def write(
@@ -192,22 +211,23 @@ class Store:
             database.execute("BEGIN IMMEDIATE")
             sequences = self._insert(rows, topics, following)
             gone_rows, gone_bytes = self._remove(removed)
+            # Last before the COMMIT: what is committed cannot be told as failed, since it would be
+            # written again.
+            self._see_that_it_is_there()
             before, after = self.live_rows, self.live_rows + len(rows) - gone_rows
             if before and not after:
                 mark.note_empty(self._directory)
             database.execute("COMMIT")
             if after and not before:
                 mark.note_holds(self._directory, self._name)
+        except SpoolFailedError:
+            _roll_back(database)
+            raise
         except sqlite3.Error as error:
             _roll_back(database)
             if self.live_rows:
                 mark.note_holds(self._directory, self._name)
             raise SpoolFailedError(f'spool "{self.path}" cannot be written: {error}') from error
-        if self._identity_now() != self._identity:
-            raise SpoolFailedError(
-                f'spool "{self.path}" was removed or replaced while it is in use: restart the'
-                " bridge, which begins a new one"
-            )
         self._topics, self._next = topics, following
         self.live_rows += len(rows) - gone_rows
         self.live_bytes += added - gone_bytes
@@ -326,6 +346,13 @@ class Store:
 def _range_of(number: int) -> tuple[int, int]:
     """Give the sequences of a topic: none is the first, all are up to the last."""
     return number << TOPIC_SHIFT, ((number + 1) << TOPIC_SHIFT) - 1
+
+
+def _first_free(database: sqlite3.Connection, number: int) -> int:
+    (last,) = database.execute(
+        "SELECT max(sequence) FROM row WHERE sequence BETWEEN ? AND ?", _range_of(number)
+    ).fetchone()
+    return 1 + (_range_of(number)[0] if last is None else int(last))
 
 
 def _runs(sequences: Sequence[int]) -> Iterator[tuple[int, int]]:

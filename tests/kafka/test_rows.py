@@ -72,6 +72,19 @@ def row_of(body: bytes) -> bytes:
     return bytes((VERSION,)) + crc32(body).to_bytes(4, "big") + body
 
 
+def version_1_row(*, text: bytes = b"m", received_us: int = 1) -> bytes:
+    fields = ["t", b"k", b"v", [], received_us, "m", None, None, None, False]
+    packed = [msgspec.msgpack.encode(each) for each in fields]
+    packed[5] = b"\xa1" + text
+    return b"\x01\x9a" + b"".join(packed)
+
+
+def test_a_row_of_version_1_that_is_sound_is_read() -> None:
+    record = from_row(version_1_row(), dedup_key=b"", monotonic_s=0.0)
+
+    assert ("m", 1) == (record.origin.topic, record.received.unix_us)
+
+
 @given(records(), st.data())
 def test_a_bit_that_the_disk_turned_is_no_record(record: Record, data: st.DataObject) -> None:
     row = bytearray(to_row(record))
@@ -91,8 +104,23 @@ def test_a_bit_that_the_disk_turned_is_no_record(record: Record, data: st.DataOb
         (row_of(b"\x91"), "row cannot be read: "),
         (row_of(b"\x90"), "row cannot be read: "),
         (b"\x01\x91", "row cannot be read: "),
+        (version_1_row(text=b"\xff"), "row cannot be read: "),
+        (version_1_row(received_us=300_000_000_000 * 1_000_000), "row cannot be read: year"),
+        (version_1_row(received_us=-(1 << 63)), "row cannot be read: year"),
+        (version_1_row(received_us=(1 << 64) - 1), "row cannot be read: year"),
     ],
-    ids=["empty", "newer", "no checksum", "cut short", "too few fields", "cut short, version 1"],
+    ids=[
+        "empty",
+        "newer",
+        "no checksum",
+        "cut short",
+        "too few fields",
+        "cut short, version 1",
+        "no text, version 1",
+        "year 11476, version 1",
+        "before year 1, version 1",
+        "as late as can be, version 1",
+    ],
 )
 def test_a_row_that_cannot_be_read_says_why(row: bytes, reason: str) -> None:
     with pytest.raises(RowError, match=reason):
