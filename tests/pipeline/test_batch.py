@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import cbor2
@@ -142,6 +143,19 @@ def test_a_bad_reading_is_a_dead_letter_of_its_bytes_alone(bad: bytes, reason: s
     assert ("7", "1") == (found["dlq.batch-id"], found["dlq.reading-index"])
     assert '{"device_id":"dev-0001","batch_id":7}' == found["dlq.batch-head"]
     assert (TOPIC, b"dev-0001") == (found["dlq.mqtt-topic"], letter.key)
+
+
+def test_the_time_of_messagepack_may_stand_beside_the_readings_as_within_them() -> None:
+    shared = datetime(2026, 11, 23, 17, 35, 24, tzinfo=UTC)
+    own = shared + timedelta(seconds=1)
+    sent = batch(reading(0, timestamp=own), {"metrics": {"a": 1}}, timestamp=shared)
+    payload = msgspec.msgpack.encode(sent)
+
+    records = readings_of(flow(), packet(payload, content_type="application/msgpack"))
+
+    assert ["2026-11-23T17:35:25Z", "2026-11-23T17:35:24Z"] == [
+        value(each)["timestamp"] for each in records if isinstance(each, Record)
+    ]
 
 
 def test_a_value_that_json_cannot_hold_sinks_one_reading_of_cbor() -> None:

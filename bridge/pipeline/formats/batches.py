@@ -45,12 +45,12 @@ class Parts(msgspec.Struct, frozen=True, gc=False):
 def split_json(payload: bytes) -> Any:  # noqa: ANN401 - Parts, another JSON value, or Rejected
     """Take a batch apart; what has no array of readings is given as it was decoded."""
     decode = decode_json if len(payload) <= SMALL_BYTES_MAX else decode_part_of_large
-    return _split(payload, _JSON_HEAD, _JSON_LIST, decode)
+    return _split(payload, _JSON_HEAD, _JSON_LIST, decode, msgspec.json.encode)
 
 
 def split_msgpack(payload: bytes) -> Any:  # noqa: ANN401
     """Take a batch apart; what has no array of readings is given as it was decoded."""
-    return _split(payload, _MSGPACK_HEAD, _MSGPACK_LIST, decode_msgpack)
+    return _split(payload, _MSGPACK_HEAD, _MSGPACK_LIST, decode_msgpack, msgspec.msgpack.encode)
 
 
 def split_cbor(payload: bytes) -> Any:  # noqa: ANN401
@@ -70,6 +70,7 @@ def _split(
     read_head: "msgspec.json.Decoder[dict[str, msgspec.Raw]] | msgspec.msgpack.Decoder[Any]",
     read_list: "msgspec.json.Decoder[list[msgspec.Raw]] | msgspec.msgpack.Decoder[Any]",
     decode: Decode,
+    encode: Callable[[dict[str, msgspec.Raw]], bytes],
 ) -> Any:  # noqa: ANN401
     try:
         raw = read_head.decode(payload)
@@ -79,12 +80,10 @@ def _split(
         if cut is None:
             return decode(payload)  # Who reads all of it says best what is wrong.
         raw, readings = cut
-    head: dict[str, Any] = {}
-    for name, each in raw.items():
-        value = decode(bytes(each))
-        if type(value) is Rejected:
-            return value
-        head[name] = value
+    # As one message: what a value may be hangs on its name, a time of MessagePack for instance.
+    head = decode(encode(raw))
+    if type(head) is Rejected:
+        return head
     return Parts(head, list(map(bytes, readings)), decode)
 
 
@@ -96,7 +95,7 @@ of its quotes, 1 MiB of them would take an hour."""
 _DEEPER: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 
 
-def cut_json(payload: bytes) -> tuple[dict[str, bytes], list[bytes]] | None:
+def cut_json(payload: bytes) -> tuple[dict[str, msgspec.Raw], list[bytes]] | None:
     """Cut a batch by its brackets alone, whatever its readings hold; None where there are none.
 
     For a batch that msgspec does not skip through: an escape of half a surrogate pair, or NaN, in
@@ -105,7 +104,7 @@ def cut_json(payload: bytes) -> tuple[dict[str, bytes], list[bytes]] | None:
     members = _pieces(payload, b"{", b"}")
     if members is None:
         return None
-    raw: dict[str, bytes] = {}
+    raw: dict[str, msgspec.Raw] = {}
     for member in members:
         name = TOKEN.match(member)
         if name is None or name[0][:1] != b'"':
@@ -114,10 +113,10 @@ def cut_json(payload: bytes) -> tuple[dict[str, bytes], list[bytes]] | None:
         if not rest.startswith(b":"):
             return None
         try:
-            raw[msgspec.json.decode(name[0], type=str)] = rest[1:].strip(_BLANK)
+            raw[msgspec.json.decode(name[0], type=str)] = msgspec.Raw(rest[1:].strip(_BLANK))
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
-    readings = _pieces(raw.pop(READINGS, b""), b"[", b"]")
+    readings = _pieces(bytes(raw.pop(READINGS, b"")), b"[", b"]")
     return None if readings is None else (raw, readings)
 
 
