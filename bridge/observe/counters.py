@@ -168,7 +168,8 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     """The part of them whose device type is known, by the registry's label: no more than 52."""
     dead_letters: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason))
     dropped: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Reason) | {SHED: 0})
-    """Messages that a policy of the operator leaves out."""
+    """Messages that a policy of the operator leaves out; of a batch each reading that is shed, and
+    one where the whole is over its limit."""
     shed: dict[str, int] = msgspec.field(default_factory=lambda: {"low": 0, "medium": 0})
     """Records that went over the disk, or nowhere, because Kafka was slow: by priority."""
     readings: dict[str, int] = msgspec.field(default_factory=lambda: _zeros(Outcome))

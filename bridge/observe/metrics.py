@@ -264,7 +264,7 @@ def _labelled_counters(
         (
             "bridge_messages_dropped",
             "reason",
-            "Messages left out by a policy of the configuration.",
+            "Messages left out by a policy of the configuration; each reading that is shed.",
             counters.dropped,
         ),
         (

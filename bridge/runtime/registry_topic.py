@@ -87,7 +87,6 @@ class RegistryTopic:
         self._consumer: Consumer | None = None
         self._next_offsets: dict[int, int] = {}
         self._looked_at = 0.0
-        self._interning = Interning()
 
     def read_all(self) -> Update:
         """Read every partition from its beginning to its end.
@@ -113,6 +112,7 @@ class RegistryTopic:
         entries: dict[str, DeviceEntry | None] = {}
         refused: list[RefusedRecord] = []
         written_at: dict[str, int] = {}
+        interning = Interning()
         heard_at = time.monotonic()
         while unread:
             # Short, since `consume` waits for a whole batch even at the end of all partitions.
@@ -121,11 +121,10 @@ class RegistryTopic:
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > REQUEST_TIMEOUT_S:
                 raise TopicUnavailableError("no record within the time of a request")
-            update, ended = self._take(messages, written_at)
+            update, ended = self._take(messages, written_at, interning)
             unread -= ended
             refused += update.refused
             entries |= update.changes
-        self._interning = Interning()  # Its pool has served: live changes are few.
         return Update(
             {name: entry for name, entry in sorted(entries.items()) if entry is not None}, refused
         )
@@ -148,7 +147,8 @@ class RegistryTopic:
             if first is None:
                 return Update({})
             messages = [first, *consumer.consume(_CONSUME_BATCH, timeout=0.05)]
-            update, _ = self._take(messages, {})
+            # A pool of its own: one that lived on would keep every entry that ever was.
+            update, _ = self._take(messages, {}, Interning())
         except KafkaException as error:
             raise TopicUnavailableError(_describe(error.args[0])) from error
         return update
@@ -195,7 +195,7 @@ class RegistryTopic:
         return sorted(topic.partitions)
 
     def _take(
-        self, messages: Sequence[Message], written_at: dict[str, int]
+        self, messages: Sequence[Message], written_at: dict[str, int], interning: Interning
     ) -> tuple[Update, set[int]]:
         """Sort out messages; also name the partitions whose end was reached.
 
@@ -218,7 +218,7 @@ class RegistryTopic:
             self._next_offsets[partition] = offset + 1
             key = as_bytes(message.key())
             try:
-                device_id, entry = self._read(key, message.value())
+                device_id, entry = _read(key, message.value(), interning)
             except ValueError as problem:
                 shown = key.decode("utf-8", "backslashreplace")
                 refused.append(RefusedRecord(shown, partition, offset, str(problem)))
@@ -229,13 +229,16 @@ class RegistryTopic:
                 changes[device_id] = entry
         return Update(changes, refused), ended
 
-    def _read(self, key: bytes, value: bytes | str | None) -> tuple[str, DeviceEntry | None]:
-        device_id = key.decode("utf-8", "replace")
-        if not is_device_id(device_id):
-            raise ValueError("the key is no device id")
-        if value is None:
-            return device_id, None
-        return device_id, self._interning.intern(decode_entry(as_bytes(value)))
+
+def _read(
+    key: bytes, value: bytes | str | None, interning: Interning
+) -> tuple[str, DeviceEntry | None]:
+    device_id = key.decode("utf-8", "replace")
+    if not is_device_id(device_id):
+        raise ValueError("the key is no device id")
+    if value is None:
+        return device_id, None
+    return device_id, interning.intern(decode_entry(as_bytes(value)))
 
 
 def _describe(error: KafkaError) -> str:

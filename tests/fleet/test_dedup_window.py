@@ -5,16 +5,18 @@ from collections import OrderedDict
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from bridge.fleet.dedup_window import DedupWindow, Kind, Knowledge, compact
+from bridge.fleet.dedup_window import BUCKETS, DedupWindow, Kind, Knowledge, compact
 
 
 def key(number: int, content: int = 0) -> bytes:
-    """Make keys that share few buckets, so that neighbours in one are tested."""
-    return bytes([number % 3, 0]) + number.to_bytes(6, "big") + content.to_bytes(8, "big")
+    return number.to_bytes(8, "big") + content.to_bytes(8, "big")
 
 
-def window(*, ttl_s: float = 1e9, keys_max: int = 1_000, keys_min: int = 0) -> DedupWindow:
-    return DedupWindow(ttl_s=ttl_s, keys_max=keys_max, keys_min=keys_min)
+def window(
+    *, ttl_s: float = 1e9, keys_max: int = 1_000, keys_min: int = 0, buckets: int = 2
+) -> DedupWindow:
+    """Make one of so few buckets that neighbours in one are tested."""
+    return DedupWindow(ttl_s=ttl_s, keys_max=keys_max, keys_min=keys_min, buckets=buckets)
 
 
 def known(found: DedupWindow, numbers: range) -> list[int]:
@@ -32,11 +34,10 @@ def test_a_noted_key_is_the_same_and_its_id_with_other_content_is_told_apart() -
 
 
 def test_a_key_that_stands_across_two_others_is_not_found() -> None:
-    found = window()
-    bucket = bytes(2)
-    found.note([bucket + b"\0" * 6 + b"\0\0\0\0\0\0\0\1", bucket + b"\1" * 14], 0.0)
+    found = window(buckets=1)
+    found.note([b"\0" * 15 + b"\1", b"\1" * 16], 0.0)
 
-    assert Knowledge.NEW is found.ask(bucket + b"\0\0\0\0\0\1" + b"\0\0" + b"\1" * 6)
+    assert Knowledge.NEW is found.ask(b"\0" * 7 + b"\1" * 9)
 
 
 def test_at_its_bound_the_oldest_keys_go_first() -> None:
@@ -133,8 +134,17 @@ def test_the_window_knows_as_much_of_ids_that_have_many_contents(
         found.begin(float(at))
 
 
+def test_no_bucket_grows_with_ids_that_were_chosen_by_their_digest() -> None:
+    found = window(keys_max=100_000, buckets=BUCKETS)
+
+    found.note([bytes(2) + key(number)[2:] for number in range(10_000)], 0.0)
+    found.note([key(1, content=number) for number in range(10_000)], 1.0)
+
+    assert 40 > found.deepest
+
+
 def test_no_bucket_grows_with_what_a_device_says_under_one_id() -> None:
-    found = window(keys_max=100_000)
+    found = window(keys_max=100_000, buckets=BUCKETS)
 
     found.note([key(1, content=(number * 7919 % 65_521) << 48) for number in range(50_000)], 0.0)
 

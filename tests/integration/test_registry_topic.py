@@ -59,6 +59,19 @@ class Stand:
 
         eventually(follow, lambda found: found == wanted, what="the changes came")
 
+    def follow_one(self, device_id: str, entry: DeviceEntry) -> DeviceEntry:
+        """Write an entry and follow until it comes."""
+        self.write({device_id: entry})
+        found: dict[str, DeviceEntry | None] = {}
+
+        def follow() -> DeviceEntry | None:
+            found.update(self.topic.follow(0.1).changes)
+            return found.get(device_id)
+
+        followed = eventually(follow, lambda found: found is not None, what="the change came")
+        assert followed is not None
+        return followed
+
     def load(self, tmp_path: Path, text: str, *options: str) -> int:
         """Run the command on a file of this text."""
         config, file = tmp_path / "bridge.toml", tmp_path / "devices.toml"
@@ -81,6 +94,17 @@ def test_the_topic_is_read_whole_and_of_each_device_the_last_word_counts(stand: 
     stand.write({"d1": B, "d3": None})
 
     assert {"d1": B, "d2": A} == stand.read()
+
+
+def test_what_served_to_read_one_change_is_not_kept_for_the_next(stand: Stand) -> None:
+    stand.create()
+    stand.write({"d1": A})
+    stand.read()
+
+    followed = [stand.follow_one(device_id, B) for device_id in ("d2", "d3")]
+
+    assert [B, B] == followed
+    assert followed[0] is not followed[1], "a pool would keep every entry that ever was"
 
 
 def test_what_is_written_later_is_followed_tombstones_too(stand: Stand) -> None:

@@ -200,3 +200,11 @@ def test_the_text_is_what_prometheus_reads_and_every_family_is_explained(metrics
     for family in families:
         assert family.documentation
         assert re.fullmatch(r"(ingestion|bridge|process)_[a-z0-9_]+", family.name)
+
+
+def test_what_is_dropped_says_what_it_counts_of_a_batch(metrics: Metrics) -> None:
+    families = text_string_to_metric_families(metrics.render().decode())
+
+    (dropped,) = (each for each in families if each.name == "bridge_messages_dropped")
+
+    assert dropped.documentation.endswith("; each reading that is shed.")

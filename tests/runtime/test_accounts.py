@@ -8,7 +8,8 @@ import pytest
 from bridge.fleet.duplicates import Duplicates
 from bridge.fleet.registry import LABELS_MAX, DeviceEntry, Registry
 from bridge.kafka.record import DeadLetter, Kept, Record
-from bridge.kafka.shipment import Shipment
+from bridge.kafka.shipment import Shipment, shares_of
+from bridge.mqtt.ack_ledger import AckLedger
 from bridge.observe.catalogue.entry import Level
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
 from bridge.observe.lines import StreamLines
@@ -31,12 +32,16 @@ def record(key: bytes, *, letter: DeadLetter | None = None, is_flagged: bool = F
     return Record("t", key, b"", [], RECEIVED, origin, letter, is_flagged)
 
 
+def opened(type_of: Callable[[bytes], str] | None) -> tuple[Accounts, Counters]:
+    log = EventLog(level=Level.DEBUG, lines=StreamLines(io.StringIO()), renderer=render_json)
+    books = Books(Counters(), LatencyHistogram(), ActiveDevices(now_s=0.0), log, type_of=type_of)
+    return Accounts(books, Duplicates(None), NoJournal()), books.counters
+
+
 def counted(
     records: Sequence[Record], type_of: Callable[[bytes], str] | None, *, is_spooled: bool = False
 ) -> Counters:
-    log = EventLog(level=Level.DEBUG, lines=StreamLines(io.StringIO()), renderer=render_json)
-    books = Books(Counters(), LatencyHistogram(), ActiveDevices(now_s=0.0), log, type_of=type_of)
-    accounts = Accounts(books, Duplicates(None), NoJournal())
+    accounts, counters = opened(type_of)
     shipments = [
         Shipment(number, each, None, memory_bytes=0, owed_since_s=7.0)
         for number, each in enumerate(records)
@@ -45,7 +50,7 @@ def counted(
         accounts.confirm_spooled(shipments, [False] * len(shipments), 8.0)
     else:
         accounts.confirm(shipments, 8.0)
-    return books.counters
+    return counters
 
 
 def registry(**types: str) -> Registry:
@@ -96,3 +101,12 @@ def test_the_number_of_types_is_bounded_whatever_the_registry_has() -> None:
 
     assert LABELS_MAX + 1 == len(counters.messages_by_type)
     assert 200 - LABELS_MAX == counters.messages_by_type["other"]["accepted"]
+
+
+def test_of_a_batch_that_is_shed_each_reading_counts_as_dropped() -> None:
+    accounts, counters = opened(None)
+    shares = shares_of(AckLedger().open(1), 3)
+
+    accounts.settle_shed([(record(b"d"), each) for each in shares])
+
+    assert (3, 1) == (counters.dropped["shed"], counters.settled["dropped"])
