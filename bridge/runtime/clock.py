@@ -19,6 +19,15 @@ def unix_s() -> float:
     return time.time()
 
 
+def suspended_s() -> float:
+    """Tell how long the host was suspended since its start: the monotonic clock stood still then.
+
+    It is 0 where no clock can tell (Linux can).
+    """
+    boot_time = getattr(time, "CLOCK_BOOTTIME", None)
+    return 0.0 if boot_time is None else time.clock_gettime(boot_time) - time.monotonic()
+
+
 def instant() -> Instant:
     """Read both clocks once, for a whole batch."""
     unix_us = time.time_ns() // 1_000

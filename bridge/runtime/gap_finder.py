@@ -7,7 +7,7 @@ message.
 """
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from bridge.mqtt.broker_drops import DropCount
@@ -45,6 +45,7 @@ class GapFinder:
         log: EventLog,
         *,
         session_expiry_s: int,
+        suspended_s: Callable[[], float] = clock.suspended_s,
     ) -> None:
         self._memory = memory
         self._records = records
@@ -58,6 +59,12 @@ class GapFinder:
         """Since the last connection the broker's port was closed."""
         self._readable_since: dict[str, float] = {}
         """When each filter was last proven, or first granted."""
+        self._suspended_s = suspended_s
+        self._seen_suspended_s = suspended_s()
+        """How long the host had been suspended at the last look."""
+        self._heard_s: float | None = None
+        self._heard_suspended_s = self._seen_suspended_s
+        """How long, at the most careful, when the broker was last heard of."""
         self._saved_s = clock.monotonic_s()
         records.owe(memory.now.owed_gaps)
         self._owed_saved = len(records)
@@ -115,9 +122,15 @@ class GapFinder:
     # ------------------------------------------------------------------ memory
 
     def _touch(self, last_heard_s: float | None) -> None:
+        seen_s, self._seen_suspended_s = self._seen_suspended_s, self._suspended_s()
         if last_heard_s is None:
             return
-        heard_at = clock.unix_s() - (clock.monotonic_s() - last_heard_s)
+        if last_heard_s != self._heard_s:
+            # By the monotonic clock nobody can tell whether it was before or after a suspend that
+            # came between two looks: before, so that no gap leaves out the hours of the suspend.
+            self._heard_s, self._heard_suspended_s = last_heard_s, seen_s
+        slept_s = self._seen_suspended_s - self._heard_suspended_s
+        heard_at = clock.unix_s() - (clock.monotonic_s() - last_heard_s) - slept_s
         self._memory.now.last_connected_at = heard_at
         if self._is_drop_count_current:
             self._memory.now.drops_known_at = heard_at
@@ -139,6 +152,7 @@ class GapFinder:
             since = now if memory.last_connected_at is None else memory.last_connected_at
             self._note_lost(min(since, now), now)
         self._is_connected = True
+        self._seen_suspended_s = self._suspended_s()
         self._is_drop_count_current = False
         self._was_broker_down = False
         granted = {int(f.given) for f in event.findings if f.name == "session_expiry_interval"}

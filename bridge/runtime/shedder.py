@@ -141,12 +141,15 @@ class LoadShedder:
         """Tell how much of the room is used by what Kafka was handed and has not confirmed.
 
         A batch is one PUBLISH and many records, so the window is used by the fewer of the two. What
-        is stuck lies on disk and waits for its own partition: it is nobody else's load.
+        is stuck waits for its own partition, on disk or, where that is full, in memory: it is
+        nobody else's load, and counted as one it kept the rows of all others on the full disk.
         """
         outbox, machine, unsettled = self._outbox, self._spooling.machine, self._outbox.unsettled
-        direct = unsettled.records - self._spooling.waiting_records
-        drained = max(0, len(outbox) - direct - machine.stuck_count)
+        owed, stuck = unsettled.records - self._spooling.waiting_records, machine.stuck
+        drained = max(0, len(outbox) - owed - stuck.rows)
+        direct = owed - stuck.unwritten
         handed_bytes = unsettled.bytes - self._spooling.waiting_bytes + machine.flight_bytes
+        handed_bytes -= stuck.unwritten_bytes
         return max(
             (min(direct, len(self._session.ledger)) + drained) / self._room_left,
             (direct + drained) / unsettled.records_max,

@@ -55,7 +55,7 @@ from typing import Final
 
 from bridge.spool.entry import Chosen, Drained, Due, Entry, Item, Read, State, Write, bucket_of
 from bridge.spool.row import Row, Scanned
-from bridge.spool.topic import Bounds, Topic, in_turn, new_topic
+from bridge.spool.topic import Bounds, Stuck, Topic, in_turn, new_topic, stuck_in
 from bridge.spool.writing import Writing
 
 READ_AGAIN_S: Final = 2.0
@@ -158,9 +158,9 @@ class Outage:
         return self._writing.error
 
     @property
-    def stuck_count(self) -> int:
-        """Count what is unconfirmed for longer than `after_s`."""
-        return sum(each.stuck_count for each in self._topics.values())
+    def stuck(self) -> Stuck:
+        """Count what is unconfirmed for longer than `after_s`, on disk and not."""
+        return stuck_in(self._topics.values())
 
     @property
     def flight_bytes(self) -> int:
@@ -411,7 +411,7 @@ class Outage:
             self.spooled += 1
             safe.append(entry)
             if entry.is_in_hand:
-                topic.known[sequence] = entry
+                topic.note_row_in_hand(entry)
             else:
                 topic.is_at_end = False
         for entry in write.removed:

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -60,6 +60,9 @@ class Topic(msgspec.Struct, eq=False):
     stuck_count: int = 0
     flight_bytes: int = 0
     stuck_bytes: int = 0
+    unwritten_count: int = 0
+    """Of what is stuck, that which the disk does not have yet."""
+    unwritten_bytes: int = 0
     stuck_changed_s: float = -1e9
     is_silent: bool = False
     is_proven: bool = False
@@ -128,6 +131,8 @@ class Topic(msgspec.Struct, eq=False):
             del self.flight[entry]
             self.flight_bytes -= entry.hand_bytes
             return
+        if not entry.sequence:
+            self._forget_unwritten(entry)
         entry.is_stuck = False
         self.stuck_count -= 1
         self.stuck_bytes -= entry.hand_bytes
@@ -157,6 +162,19 @@ class Topic(msgspec.Struct, eq=False):
         self.stuck[entry.group] = self.stuck.get(entry.group, 0) + 1
         self.stuck_count += 1
         self.stuck_bytes += entry.hand_bytes
+        if not entry.sequence:
+            self.unwritten_count += 1
+            self.unwritten_bytes += entry.hand_bytes
+
+    def note_row_in_hand(self, entry: Entry) -> None:
+        """Note that the disk has what the caller has too: the drain must not hand it out."""
+        self.known[entry.sequence] = entry
+        if entry.is_stuck:
+            self._forget_unwritten(entry)
+
+    def _forget_unwritten(self, entry: Entry) -> None:
+        self.unwritten_count -= 1
+        self.unwritten_bytes -= entry.hand_bytes
 
     # ------------------------------------------------------------------ the drain
 
@@ -268,6 +286,25 @@ class Topic(msgspec.Struct, eq=False):
 def new_topic(name: str, bounds: Bounds) -> Topic:
     """Begin with nothing in the spool."""
     return Topic(name, array("I", bytes(4 * BUCKETS)), bytearray(BUCKETS), bounds)
+
+
+class Stuck(msgspec.Struct, frozen=True):
+    """What is unconfirmed for longer than `after_s`."""
+
+    rows: int
+    unwritten: int
+    """On its way to the disk still, or kept out of it."""
+    unwritten_bytes: int
+
+
+def stuck_in(topics: Collection[Topic]) -> Stuck:
+    """Count what is stuck, and what of it is safe: neither is a load for Kafka."""
+    unwritten = sum(each.unwritten_count for each in topics)
+    return Stuck(
+        sum(each.stuck_count for each in topics) - unwritten,
+        unwritten,
+        sum(each.unwritten_bytes for each in topics),
+    )
 
 
 def in_turn(topics: Iterable[Topic], importance_of: Callable[[str], int] | None) -> Iterable[Topic]:

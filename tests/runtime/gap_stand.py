@@ -61,7 +61,14 @@ class Stand:
             mqtt=MqttSection(client_id="b1"), gaps=GapsSection(kafka_topic="gaps")
         )
         self.records = GapRecords(self.producer, config, self.counters, self.log)
-        self.finder = GapFinder(self.memory, self.records, self.log, session_expiry_s=EXPIRY_S)
+        self.suspended_s = 0.0
+        self.finder = GapFinder(
+            self.memory,
+            self.records,
+            self.log,
+            session_expiry_s=EXPIRY_S,
+            suspended_s=lambda: self.suspended_s,
+        )
 
     @property
     def is_session_expected(self) -> bool:

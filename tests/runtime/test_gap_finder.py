@@ -280,3 +280,67 @@ async def test_a_report_that_comes_after_the_end_changes_nothing(tmp_path: Path)
 
     assert 0 == stand.finder.owed
     assert written == (tmp_path / "session.json").read_bytes()
+
+
+HOURS_S = 2.0 * EXPIRY_S
+
+
+def remembered_ago_s(stand: Stand) -> float:
+    heard_at = stand.memory.now.last_connected_at
+    assert heard_at is not None
+    return clock.unix_s() - heard_at
+
+
+async def test_the_hours_of_a_suspended_host_are_part_of_the_gap(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    stand.connect(session_present=True)
+    heard_s = clock.monotonic_s()
+    stand.finder.tick(heard_s)
+
+    stand.suspended_s += HOURS_S  # For the monotonic clock no time at all.
+    stand.finder.tick(heard_s)
+    stand.finder.note_ended(heard_s)
+    stand.connect(session_present=False)
+
+    (lost,) = stand.events("session_lost")
+    assert HOURS_S <= lost["was_away_s"] < HOURS_S + 60
+    assert "session_expired" == lost["cause"]
+    await ended(stand)
+
+
+async def test_what_came_between_the_last_look_and_a_suspend_came_before_it(
+    tmp_path: Path,
+) -> None:
+    stand = Stand(tmp_path)
+    stand.connect(session_present=True)
+    stand.finder.tick(clock.monotonic_s())
+
+    heard_s = clock.monotonic_s()
+    stand.suspended_s += HOURS_S
+    stand.finder.tick(heard_s)
+    stand.finder.tick(heard_s)
+
+    assert HOURS_S <= remembered_ago_s(stand) < HOURS_S + 60
+    await ended(stand)
+
+
+async def test_after_a_suspend_the_next_word_of_the_broker_is_of_now(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    stand.connect(session_present=True)
+    stand.suspended_s += HOURS_S
+    stand.finder.tick(clock.monotonic_s())
+
+    stand.finder.tick(clock.monotonic_s())
+    after_a_word = remembered_ago_s(stand)
+    stand.finder.note_ended(None)
+    stand.suspended_s += HOURS_S
+    stand.connect(session_present=True)
+    stand.finder.tick(clock.monotonic_s())
+
+    assert after_a_word < 60
+    assert remembered_ago_s(stand) < 60, "a suspend before the connection is no matter"
+    await ended(stand)
+
+
+def test_the_clock_of_this_host_tells_of_its_suspends() -> None:
+    assert clock.suspended_s() > -1.0

@@ -170,6 +170,19 @@ def test_a_window_full_of_what_only_waits_for_its_turn_is_a_full_window() -> Non
     assert (100, 1.0, 2) == (len(stand.session.ledger), facts.load, facts.level)
 
 
+def test_what_is_stuck_and_finds_no_room_on_the_disk_keeps_no_row_there() -> None:
+    stand = Stand()
+    stand.take("high", 0.0, count=ROOM - 1)
+    stand.confirm(stand.take("medium", PRESSED_AFTER_S), PRESSED_AFTER_S + 0.01)
+    stand.spooling.turn(PRESSED_AFTER_S + 0.01, is_pressed=True)  # And the disk does not take it.
+
+    stand.hold_load(1.0)
+
+    assert {"high": ROOM - 1} == stand.spooling.machine.stuck_topics
+    assert stand.shedder.facts().load < 1 / ROOM
+    assert stand.shedder.drain_max
+
+
 def test_in_a_window_that_is_not_kept_to_only_what_kafka_lacks_is_load() -> None:
     stand = Stand()
     stand.take("high", 0.0, count=10)

@@ -19,6 +19,7 @@ FACTS = {
     "spool_failed",
     "spool_full",
     "probes",
+    "stuck and unwritten",
 }
 TOPICS = ("t", "u", LETTERS)
 
@@ -82,6 +83,7 @@ def live(seed: int, *, bytes_max: int, by_partition: bool, keys: int) -> World:
     world = World(seed, bytes_max=bytes_max, by_partition=by_partition)
     for _ in range(700):
         happen(world, keys)
+        world.check_stuck()
     world.finish()
     return world
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bridge.spool.entry import Due, Entry, Read, Write, bucket_of
+from bridge.spool.entry import Due, Entry, Read, State, Write, bucket_of
 from bridge.spool.outage import Outage
 from bridge.spool.row import Row, Scanned, Writable
-from bridge.spool.topic import Bounds
+from bridge.spool.topic import Bounds, Stuck
 
 PARTITIONS = 3
 LETTERS = "dlq"
@@ -361,6 +361,17 @@ class World:
             number = int(entry.identity)
             assert number in in_kafka or number in arriving, f"row of {number} removed too early"
 
+    def check_stuck(self) -> None:
+        """Every shipment that is stuck is counted, and whether the disk has it."""
+        owed = [each for queue in self.kafka.queues.values() for each in queue]
+        owed += [shipment for shipment, _ in self.kafka.landed]
+        entries = [each.entry for each in owed if each.entry is not None and each.entry.is_stuck]
+        unwritten = [each for each in entries if each.state is not State.ROW]
+        self.facts["stuck and unwritten"] += bool(unwritten)
+        unwritten_bytes = sum(each.hand_bytes for each in unwritten)
+        expected = Stuck(len(entries) - len(unwritten), len(unwritten), unwritten_bytes)
+        assert expected == self.bridge.machine.stuck
+
     def check_end(self) -> None:
         counts = Counter(number for log in self.kafka.logs.values() for _, number in log)
         assert dict.fromkeys(range(len(self.published)), 1) == dict(counts)
@@ -409,6 +420,7 @@ class World:
         self.bridge.tick()
         self.bridge.run_job()
         self.bridge.tell_result()
+        self.check_stuck()
 
     def run_for(self, seconds: float) -> None:
         until = self.now + seconds
