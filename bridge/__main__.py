@@ -51,8 +51,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments_text = sys.argv[1:] if argv is None else list(argv)
-    if _command_in(arguments_text) in _SERVING:
-        start_signals.take()
+    if argv is None and _command_in(arguments_text) in _SERVING:
+        start_signals.take()  # Who passes arguments has signals of its own.
     _open_closed_streams()
     try:
         _see_that_all_is_text(arguments_text)
