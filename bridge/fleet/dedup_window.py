@@ -140,6 +140,8 @@ class DedupWindow:
         """
         batches = self._batches
         if not batches or at_s - batches[-1][0] >= BATCH_S:
+            if batches and not batches[-1][1]:
+                batches.pop()  # Of a second without a key: traffic that has none never ends.
             batches.append((at_s, array("H")))
         if self._count > self._keys_min:
             self._let_go(at_s)

@@ -180,3 +180,12 @@ def test_what_is_known_as_a_dead_letter_is_not_known_as_telemetry() -> None:
 def test_a_header_that_is_not_ours_is_refused(header: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  fromhex has many texts
         compact(header, Kind.TELEMETRY)
+
+
+def test_traffic_without_a_key_leaves_no_second_behind() -> None:
+    window = DedupWindow(ttl_s=10.0, keys_max=100, keys_min=100)
+
+    for second in range(10_000):
+        window.begin(float(second))
+
+    assert window.seconds(10_000.0) <= 2.0
