@@ -38,6 +38,7 @@ def gauges(**facts: Any) -> Gauges:
         "active_devices": 0,
         "dedup_window_s": 0.0,
         "is_ready": True,
+        "parts_ready": {"mqtt": True, "kafka": True, "spool": True},
     }
     return Gauges(**{**whole, **facts})
 

@@ -23,6 +23,7 @@ GAUGES = Gauges(
     active_devices=7,
     dedup_window_s=60.0,
     is_ready=True,
+    parts_ready={"mqtt": True, "kafka": True, "spool": False},
 )
 
 
