@@ -5,7 +5,6 @@ import errno
 import importlib
 import os
 import select
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -36,6 +35,8 @@ _COMMANDS = {
     "config": ("config_command", "show the configuration, or the schema of its file"),
     "completion": ("completion", "write what lets a shell complete these commands"),
 }
+_SERVING = frozenset({"run", "watch"})
+"""They run until a signal, so one that comes early shall be no accident either."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,8 +49,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    _open_closed_streams()
     arguments_text = sys.argv[1:] if argv is None else list(argv)
+    if argv is None and _command_in(arguments_text) in _SERVING:
+        # Who passes arguments to this function has signals of its own.
+        from bridge.runtime import start_signals  # noqa: PLC0415 - other commands need nothing
+
+        start_signals.take()
+    _open_closed_streams()
     try:
         _see_that_all_is_text(arguments_text)
         arguments = _build_parser(arguments_text).parse_args(arguments_text)
@@ -64,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last door
         return _explain(error)
     return code
+
+
+def _command_in(argv: Sequence[str]) -> str | None:
+    return next((word for word in argv if not word.startswith("-")), None)
 
 
 def _see_that_all_is_text(arguments: Sequence[str]) -> None:
@@ -132,14 +142,11 @@ def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    asked_for = next((word for word in argv if not word.startswith("-")), None)
+    asked_for = _command_in(argv)
     if asked_for == "completion":
         parser.set_defaults(parser=parser)  # It tells of every other command.
     for command, (module, summary) in _COMMANDS.items():
         if asked_for in {command, "completion"}:
-            if command == asked_for and command in {"run", "watch"}:
-                # Until the daemon listens to it: nothing is held yet, so stopping is all there is.
-                signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.OK))
             importlib.import_module(f"bridge.cli.{module}").add_parser(subparsers)
         else:
             subparsers.add_parser(command, help=summary)

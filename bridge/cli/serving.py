@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
@@ -13,8 +12,6 @@ from bridge.observe.log import EventLog, configure, install_library_log
 
 def open_log(loaded: LoadedConfig) -> EventLog:
     """Open the log, and tell in it what the configuration is warned of."""
-    # A lost terminal is no reason to stop; once it is up, a daemon answers.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = configure(loaded.config.log, sys.__stdout__)
     install_library_log(log)
     sys.unraisablehook = lambda unraisable: log.emit(

@@ -25,7 +25,7 @@ from bridge.observe.log import EventLog, raised_at
 from bridge.observe.metrics import BuildInfo, LinkFacts, Metrics
 from bridge.observe.outage_budget import BudgetLow
 from bridge.observe.status import status
-from bridge.runtime import clock
+from bridge.runtime import clock, start_signals
 from bridge.runtime.certificates import CertificateWatch, certificate_files
 from bridge.runtime.clock import LoopClock
 from bridge.runtime.fault_points import reach
@@ -129,6 +129,8 @@ class Daemon:
         for each in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(each, self._on_stop_signal, each)
         self._loop.add_signal_handler(signal.SIGHUP, self._reloader.ask, SIGNAL)
+        if start_signals.is_reload_asked():
+            self._reloader.ask(SIGNAL)
         ops = self._make_ops()
         stopping = Stopping(
             self._parts,
