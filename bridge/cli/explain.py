@@ -5,12 +5,14 @@ import hashlib
 import os
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from bridge.cli.arguments import add_config, load_from, print_warnings
 from bridge.cli.telling import Known, row, tell_one
 from bridge.cli.telling_shadow import tell_shadow
+from bridge.config.regular_files import open_regular
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ExitCode, UsageError
 from bridge.fleet.registry import Registry
@@ -158,12 +160,17 @@ def _split_property(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _open_payload(path: Path) -> BinaryIO:
+    """Open a file; what the shell or the system gives, such as /dev/stdin, as it stands."""
+    return path.open("rb") if path.is_relative_to("/dev") else open_regular(path)
+
+
 def _read_payload(file: str) -> bytes:
     try:
         if file == "-":
             payload = sys.stdin.buffer.read(_MQTT_PAYLOAD_BYTES_MAX + 1)
         else:
-            with Path(file).open("rb") as stream:
+            with _open_payload(Path(file)) as stream:
                 payload = stream.read(_MQTT_PAYLOAD_BYTES_MAX + 1)
     except OSError as error:
         raise UsageError(f'cannot read payload file "{escape(file)}": {error.strerror}') from error

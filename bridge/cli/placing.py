@@ -1,16 +1,22 @@
 """Files written for an operator: whole or not at all, the one before kept beside, each told."""
 
 import contextlib
+import errno
 import itertools
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from bridge.config.paths import escaped
+from bridge.config.regular_files import open_regular
 from bridge.errors import UnavailableError
+
+_IN_THE_WAY: Final = {errno.EISDIR, errno.EINVAL, errno.ENOTDIR}
+"""Something else is where a file is to be: more rights would not help."""
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +46,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
             if path.is_symlink():
                 target = escaped(str(path.readlink()))
                 return f"left alone, since it is a link to {target}: {path}"
-            before = path.read_text(encoding="utf-8") if path.exists() else None
+            before = _content_of(path)
             if before == placed.content:
                 return f"unchanged: {path}"
             if before is not None and placed.is_operators:
@@ -78,18 +84,34 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is no text"
             where = escaped(str(getattr(error, "filename", None) or path))
-            raise UnavailableError(
-                f'"{where}" could not be written: {reason}; {self.remedy}'
-            ) from error
+            is_in_the_way = getattr(error, "errno", None) in _IN_THE_WAY
+            remedy = f'move "{where}" away' if is_in_the_way else self.remedy
+            raise UnavailableError(f'"{where}" could not be written: {reason}; {remedy}') from error
+
+
+def _content_of(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    with open_regular(path) as file:
+        return file.read().decode()
 
 
 def _kept(path: Path, before: str | None) -> Path:
     """Choose the name under which what was there is kept: an earlier one is kept as well."""
     for number in itertools.count(1):
         old = path.with_name(f"{path.name}.old" + (f".{number}" if number > 1 else ""))
-        if not old.exists() or old.read_text(encoding="utf-8") == before:
+        if not os.path.lexists(old) or _holds(old, before):
             return old
     raise AssertionError("counting ended")
+
+
+def _holds(path: Path, content: str | None) -> bool:
+    """Tell whether this is what is to be kept; what is no file, or cannot be read, is not."""
+    try:
+        with open_regular(path) as file:
+            return content is not None and file.read() == content.encode()
+    except OSError:
+        return False
 
 
 def _write(path: Path, content: str) -> None:

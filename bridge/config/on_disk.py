@@ -44,7 +44,7 @@ def check(config: BridgeConfig, environment: Mapping[str, str]) -> Iterator[Prob
         value = config.kafka.properties.get(name)
         if isinstance(value, str) and value:
             path = ("kafka", "properties", name)
-            if name == "ssl.ca.location" and not Path(value).is_file():
+            if name == "ssl.ca.location" and not _is_no_directory(Path(value)):
                 continue  # A directory, or `probe`: librdkafka looks for itself.
             yield from _check_file(path, Path(value), is_private=name in _PRIVATE_PROPERTY_FILES)
     yield from descriptor_sets.check(config)
@@ -57,6 +57,11 @@ def check(config: BridgeConfig, environment: Mapping[str, str]) -> Iterator[Prob
                 f"directory {quoted(spool.directory)} {problem}: choose one that the bridge may"
                 " write, or set spool.bytes_max = 0",
             )
+
+
+def _is_no_directory(path: Path) -> bool:
+    """Tell whether something is there that would be opened as a file."""
+    return path.exists() and not path.is_dir()
 
 
 def _directory_problem(directory: Path) -> str | None:

@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def see_that_it_is_regular(path: str | Path) -> None:
+    """Look before a library opens a file itself, since it would wait for a FIFO's writer.
+
+    Raises:
+        OSError: It cannot be opened, or is something else than a file.
+    """
+    open_regular(Path(path)).close()
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading its bytes.
 

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from bridge.config.regular_files import open_regular
 from bridge.errors import ConfigError
 
 _SYNTAX_LINE = re.compile(r" \(at line (\d+), column (\d+)\)$")
@@ -17,7 +18,7 @@ def read(path: Path, where: str, *, bytes_max: int, remedy: str) -> bytes:
         ConfigError: it cannot be read, or is longer than anybody's file would be.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(bytes_max + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is no path"

@@ -268,7 +268,7 @@ class Reloader:
             before, look = look, look_at(self._config_path)
             if look == before:
                 break
-        if look is not None and look.size == 0:
+        if look is not None and look.size == 0 and self._config_path.is_file():
             where = f"config file {quoted(str(self._config_path))}"
             raise ConfigError([f"{where} is empty; write the configuration into it"])
 

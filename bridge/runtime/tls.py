@@ -2,6 +2,7 @@
 
 import ssl
 
+from bridge.config.regular_files import see_that_it_is_regular
 from bridge.config.sections import MqttTls
 
 
@@ -11,6 +12,9 @@ def client_context(tls: MqttTls) -> ssl.SSLContext:
     Raises:
         OSError: A file cannot be read, or is no certificate or key (ssl.SSLError is one).
     """
+    for file in (tls.ca_file, tls.cert_file, tls.key_file):
+        if file is not None:
+            see_that_it_is_regular(file)
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.ca_file)
     context.minimum_version = (
         ssl.TLSVersion.TLSv1_3 if tls.minimum_version == "1.3" else ssl.TLSVersion.TLSv1_2

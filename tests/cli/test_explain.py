@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,32 @@ def test_a_question_that_makes_no_sense_is_a_usage_error(
 
     assert code == ExitCode.USAGE
     assert complaint in capsys.readouterr().err
+
+
+def test_a_payload_is_not_waited_for_at_a_fifo_that_nobody_writes_to(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    code = main(["explain", "--config", config, "--mqtt-topic", TOPIC, str(fifo)])
+
+    assert code == ExitCode.USAGE
+    assert "it is no regular file" in capsys.readouterr().err
+
+
+def test_a_payload_that_the_shell_passes_through_a_pipe_is_read(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"12345")
+    os.close(writing)
+
+    code = main(["explain", "--config", config, "--mqtt-topic", TOPIC, f"/dev/fd/{reading}"])
+    os.close(reading)
+
+    assert code == ExitCode.OK
+    assert "5 bytes" in capsys.readouterr().out
 
 
 def explained(

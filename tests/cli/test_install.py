@@ -1,6 +1,8 @@
 """`install --systemd`: what it writes, what it leaves alone, what it refuses."""
 
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,57 @@ def test_what_was_kept_beside_stays_when_the_next_comes(tmp_path: Path) -> None:
     kept = sorted(unit.parent.glob(f"{unit.name}.old*"))
     assert [f"{unit.name}.old", f"{unit.name}.old.2"] == [each.name for each in kept]
     assert list(contents) == [each.read_text() for each in kept]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_where_the_one_before_would_go_is_left_alone(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    unit = tmp_path / UNIT
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\n")
+    other = unit.with_name(f"{unit.name}.old")
+    make(other)
+    before = other.lstat().st_ino
+
+    assert ExitCode.OK == install(tmp_path)
+
+    assert before == other.lstat().st_ino
+    assert "[Service]\n" == unit.with_name(f"{unit.name}.old.2").read_text()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"), [(Path.mkdir, "Is a directory"), (os.mkfifo, "it is no regular file")]
+)
+def test_what_is_no_file_where_the_unit_would_go_is_named(
+    make: Callable[[Path], None],
+    reason: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    unit = tmp_path / UNIT
+    unit.parent.mkdir(parents=True)
+    make(unit)
+
+    assert ExitCode.UNAVAILABLE == install(tmp_path)
+
+    assert f'"{unit}" could not be written: {reason}; move "{unit}" away\n' in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_link_is_left_alone_and_what_it_leads_to_as_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit, target = tmp_path / UNIT, tmp_path / "own.service"
+    unit.parent.mkdir(parents=True)
+    target.write_text("[Service]\n")
+    unit.symlink_to(target)
+
+    assert ExitCode.OK == install(tmp_path)
+
+    assert (True, "[Service]\n") == (unit.is_symlink(), target.read_text())
+    assert f"left alone, since it is a link to {target}: {unit}\n" in capsys.readouterr().out
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bridge.config import on_disk, secrets
+from bridge.cli.showcase.publisher import MqttEndpoint
+from bridge.config import load, on_disk, secrets
 from bridge.config.regular_files import open_regular
-from bridge.config.sections import BridgeConfig, OpsSection, Secret
-from bridge.errors import ConfigError
+from bridge.config.sections import BridgeConfig, KafkaSection, MqttTls, OpsSection, Secret
+from bridge.errors import ConfigError, UnavailableError
+from bridge.runtime.tls import client_context
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
@@ -30,6 +32,40 @@ def test_a_fifo_without_a_writer_is_refused_at_once(tmp_path: Path) -> None:
         open_regular(fifo)
     with pytest.raises(ConfigError, match="could not be read: it is no regular file"):
         secrets.read(Secret(file=str(fifo)), {})
+
+
+def test_no_configuration_is_read_from_a_fifo(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    with pytest.raises(ConfigError, match="could not be read: it is no regular file"):
+        load(fifo, environment={})
+
+
+def test_no_library_is_given_a_fifo_to_open(tmp_path: Path) -> None:
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    config = BridgeConfig(kafka=KafkaSection(properties={"ssl.ca.location": fifo}))
+    endpoint = MqttEndpoint(host="localhost", port=1883, tls_ca=Path(fifo))
+
+    found = [each.text for each in on_disk.check(config, {})]
+
+    assert ["could not be read: it is no regular file"] == [
+        text.partition(f'"{fifo}" ')[2].partition(";")[0] for text in found
+    ]
+    with pytest.raises(OSError, match="it is no regular file"):
+        client_context(MqttTls(ca_file=fifo))
+    with pytest.raises(UnavailableError, match="it is no regular file"):
+        endpoint.tls_context()
+
+
+def test_a_password_of_the_simulator_is_not_read_from_a_fifo(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    endpoint = MqttEndpoint(host="localhost", port=1883, username="fleet", password_file=fifo)
+
+    with pytest.raises(UnavailableError, match="it is no regular file"):
+        endpoint.password()
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/zero", "/"])

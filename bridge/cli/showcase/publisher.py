@@ -23,6 +23,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from bridge.cli.showcase.fleet import Fleet
 from bridge.cli.showcase.groups import first_error
 from bridge.cli.showcase.traffic import Message
+from bridge.config.regular_files import open_regular, see_that_it_is_regular
+from bridge.config.secrets import SECRET_BYTES_MAX
 from bridge.errors import UnavailableError
 
 IN_FLIGHT_MAX = 100
@@ -62,6 +64,9 @@ class MqttEndpoint(msgspec.Struct, frozen=True, kw_only=True):
         if self.tls_ca is None and self.tls_cert is None:
             return None
         try:
+            for file in (self.tls_ca, self.tls_cert, self.tls_key):
+                if file is not None:
+                    see_that_it_is_regular(file)
             context = ssl.create_default_context(cafile=self.tls_ca)
             if self.tls_cert is not None:
                 context.load_cert_chain(self.tls_cert, self.tls_key)
@@ -79,7 +84,8 @@ class MqttEndpoint(msgspec.Struct, frozen=True, kw_only=True):
         if self.password_file is None:
             return None
         try:
-            return self.password_file.read_text(encoding="utf-8").removesuffix("\n")
+            with open_regular(self.password_file) as opened:
+                return opened.read(SECRET_BYTES_MAX).decode().removesuffix("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UnavailableError(
                 f'cannot read password file "{self.password_file}": {error}'

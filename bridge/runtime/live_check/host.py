@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 
 from bridge.config.addresses import host_and_port
+from bridge.config.on_disk import PEM_BYTES_MAX
+from bridge.config.regular_files import open_regular
 from bridge.config.sections import BridgeConfig
 from bridge.runtime.kernel_clock import ask_kernel
 from bridge.runtime.live_check import certificate
@@ -42,7 +44,9 @@ def judge_certificate(
 def read_certificate(file: str) -> Certificate | str:
     """Read our own certificate, or say why that cannot be."""
     try:
-        return certificate.from_pem(Path(file).read_text(encoding="ascii", errors="replace"))
+        with open_regular(Path(file)) as opened:
+            text = opened.read(PEM_BYTES_MAX).decode("ascii", errors="replace")
+        return certificate.from_pem(text)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except ValueError as error:
@@ -65,7 +69,8 @@ def read_canary_key(config: BridgeConfig, environment: Mapping[str, str]) -> byt
     """Read the key by which a running bridge knows its own canaries; None where there is none."""
     path = state_directory(config.mqtt.client_id, environment) / FILE_NAME
     try:
-        remembered = msgspec.json.decode(path.read_bytes(), type=Remembered)
+        with open_regular(path) as opened:
+            remembered = msgspec.json.decode(opened.read(), type=Remembered)
         return bytes.fromhex(remembered.canary_key) or None
     except (OSError, ValueError):  # msgspec's errors are among the latter.
         return None
