@@ -14,7 +14,18 @@ import msgspec
 
 from bridge.config import toml_text
 from bridge.config.lines import lines_of
-from bridge.config.paths import KeyPath, at, children, escaped, key_text, quoted, shown
+from bridge.config.paths import (
+    LEVELS_MAX,
+    KeyPath,
+    at,
+    children,
+    escaped,
+    is_text,
+    key_text,
+    quoted,
+    shown,
+    too_deep,
+)
 from bridge.config.problems import Problem
 from bridge.config.sections import BridgeConfig, Secret
 
@@ -62,10 +73,16 @@ class Layers:
                 continue
             levels = name[len(_PREFIX) :].lower().split("__")
             origin = f"environment variable {quoted(name)}"
+            if not is_text(name + value):
+                self.problems.append(f"{origin}: is not UTF-8; write it as text")
+                continue
             if "" in levels:
                 self.problems.append(
                     f"{origin}: a level has no name; write {_PREFIX}SECTION__KEY=value"
                 )
+                continue
+            if len(levels) > LEVELS_MAX:
+                self.problems.append(f"{origin}: has more than {LEVELS_MAX} levels; no key has")
                 continue
             key = tuple(int(level) if _is_index(level) else level for level in levels)
             if key in assignments:
@@ -87,6 +104,12 @@ class Layers:
                 self.problems.append(
                     f"argument --set {quoted(override.partition('=')[0])}: is not KEY=VALUE;"
                     " write --set mqtt.port=1884 or --set 'route[0].kafka_topic=x'"
+                )
+                continue
+            if len(key) > LEVELS_MAX:
+                self.problems.append(
+                    f"argument --set {key_text(key[:2])}: has more than {LEVELS_MAX} levels; no key"
+                    " has"
                 )
                 continue
             self._assign(key, _literal(value), f"argument --set {key_text(key)}")
@@ -202,7 +225,7 @@ def _literal(text: str) -> object:
     except (ValueError, RecursionError):
         return text
     # Text of several lines may parse as more than one key; then it is no literal.
-    return parsed["value"] if len(parsed) == 1 else text
+    return parsed["value"] if len(parsed) == 1 and too_deep(parsed) is None else text
 
 
 def _split_override(override: str) -> tuple[KeyPath | None, str]:

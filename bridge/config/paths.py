@@ -10,6 +10,8 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SECRET = re.compile(r"passw(or)?d|secret|token|credential|key\.pem|sasl", re.IGNORECASE)
+LEVELS_MAX = 32
+"""Of tables and arrays in each other: far above what any setting has, far below Python's stack."""
 _SHOWN_MAX = 80
 """Characters of a value that a message shows: enough to find it, too few to drown the line."""
 
@@ -45,6 +47,15 @@ def _escaped_character(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def is_text(text: str) -> bool:
+    """Tell whether it can be written as UTF-8: the environment may hold any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def looks_secret(path: KeyPath) -> bool:
     """Tell whether a value at this path might be a secret that someone wrote in the open."""
     return any(isinstance(level, str) and _SECRET.search(level) for level in path)
@@ -77,6 +88,24 @@ def first_strange_number(tree: object, path: KeyPath = ()) -> tuple[KeyPath, str
         found = first_strange_number(value, (*path, level))
         if found is not None:
             return found
+    return None
+
+
+def too_deep(tree: object) -> KeyPath | None:
+    """Find where tables and arrays stand in each other beyond `LEVELS_MAX`; no recursion itself."""
+    path: list[str | int] = []
+    pending = [iter(children(tree))]
+    while pending:
+        for level, value in pending[-1]:
+            if isinstance(value, dict | list | tuple) and value:
+                path.append(level)
+                if len(path) > LEVELS_MAX:
+                    return tuple(path)
+                pending.append(iter(children(value)))
+                break
+        else:
+            pending.pop()
+            del path[-1:]
     return None
 
 

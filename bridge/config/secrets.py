@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bridge.config.paths import quoted
+from bridge.config.paths import is_text, quoted
 from bridge.config.regular_files import open_regular
 from bridge.config.sections import Secret
 from bridge.errors import ConfigError
@@ -89,4 +89,6 @@ def _read_file(path: Path, where: str) -> str:
 def _read_variable(name: str, environment: Mapping[str, str], where: str) -> str:
     if name not in environment:
         raise ConfigError([f"{where} is not set; export the secret"])
+    if not is_text(environment[name]):
+        raise ConfigError([f"{where} is not UTF-8 text"])
     return environment[name]

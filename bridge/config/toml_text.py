@@ -5,10 +5,18 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from bridge.config.paths import key_text, too_deep
 from bridge.config.regular_files import open_regular
 from bridge.errors import ConfigError
 
 _SYNTAX_LINE = re.compile(r" \(at line (\d+), column (\d+)\)$")
+_TOO_DEEP = "is nested too deeply; a few levels are all there are"
+_KEY_LEVELS_MAX = 256
+"""More than `LEVELS_MAX`, since text that is no key, such as an OID, may look like one."""
+_LONG_KEY = re.compile(
+    r"""(?<![\w.-])(?:(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')[ \t]*\.[ \t]*)"""
+    rf"{{{_KEY_LEVELS_MAX}}}"
+)
 
 
 def read(path: Path, where: str, *, bytes_max: int, remedy: str) -> bytes:
@@ -49,13 +57,24 @@ def parse(text: str, where: str) -> dict[str, Any]:
     Raises:
         ConfigError: it is no TOML.
     """
+    _see_that_no_key_is_long(text, where)
     try:
-        return tomllib.loads(text)
+        tree = tomllib.loads(text)
     except RecursionError:
-        problem = f"{where}: is nested too deeply; a few levels are all there are"
+        raise ConfigError([f"{where}: {_TOO_DEEP}"]) from None
     except ValueError as error:
-        problem = _explain(str(error), text, where)
-    raise ConfigError([problem])
+        raise ConfigError([_explain(str(error), text, where)]) from None
+    path = too_deep(tree)
+    if path is not None:
+        raise ConfigError([f"{where}: {key_text(path[:2])}: {_TOO_DEEP}"])
+    return tree
+
+
+def _see_that_no_key_is_long(text: str, where: str) -> None:
+    """Refuse a key of very many levels, on which tomllib would spend minutes."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") >= _KEY_LEVELS_MAX and _LONG_KEY.search(line):
+            raise ConfigError([f"{where} line {number}: {_TOO_DEEP}"])
 
 
 def _explain(reason: str, text: str, where: str) -> str:

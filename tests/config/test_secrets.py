@@ -22,6 +22,13 @@ def test_a_secret_comes_from_the_environment() -> None:
     assert secret == "hunter2"
 
 
+def test_a_secret_that_is_no_text_is_refused_and_not_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        secrets.read(Secret(env="S"), {"S": "hunter\udcff"})
+
+    assert ('environment variable "S" is not UTF-8 text',) == caught.value.problems
+
+
 def test_a_secret_comes_from_the_credentials_of_the_service_manager(tmp_path: Path) -> None:
     (tmp_path / "kafka").write_text("hunter2")
 
