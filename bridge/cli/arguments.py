@@ -24,6 +24,23 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def directory(text: str) -> Path:
+    """Read the name of a directory, for argparse's `type=`."""
+    return Path(_given(text))
+
+
+def address(text: str) -> str:
+    """Read the URL of a bridge, for argparse's `type=`."""
+    return _given(text)
+
+
+def _given(text: str) -> str:
+    """Refuse what a shell makes of a variable that is not set: "" would be here, or the default."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; is a variable not set?")
+    return text
+
+
 def load_from(arguments: argparse.Namespace, *, reads_files: bool = True) -> LoadedConfig:
     """Load what `--config`, the environment and `--set` make together.
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from bridge.cli.arguments import directory as read_directory
 from bridge.config.extras import missing_extra
 from bridge.errors import ExitCode, UnavailableError
 
@@ -55,6 +56,6 @@ def _complete_paths(parser: argparse.ArgumentParser, *, file: object, directory:
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for each in action.choices.values():
                 _complete_paths(each, file=file, directory=directory)
-        elif action.type is Path:
+        elif action.type in {Path, read_directory}:
             wanted = directory if action.metavar == "DIR" else file
             action.complete = wanted  # type: ignore[attr-defined]  # where shtab looks for it

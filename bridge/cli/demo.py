@@ -52,7 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="carry N messages, print a summary as JSON, exit 0 only if each one is accounted for",
     )
     parser.add_argument(
-        "--devices", type=bounds.count, default=200, metavar="N", help="(%(default)s)"
+        "--devices", type=bounds.devices, default=200, metavar="N", help="(%(default)s)"
     )
     parser.add_argument(
         "--rate",

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from bridge.cli.arguments import directory
 from bridge.cli.placing import Place, Placed
 from bridge.cli.shipped import read_shipped
-from bridge.config.paths import quoted
+from bridge.config.paths import escaped, quoted
 from bridge.errors import ExitCode, UsageError
 
 PROGRAM: Final = "mqtt-kafka-bridge"
@@ -76,19 +77,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--systemd", action="store_true", help="units and a sample configuration")
     kind.add_argument(
-        "--monitoring", metavar="DIR", type=Path, help="monitoring files, into this directory"
+        "--monitoring", metavar="DIR", type=directory, help="monitoring files, into this directory"
     )
     parser.add_argument(
         "--prefix",
         metavar="DIR",
-        type=Path,
+        type=directory,
         help="systemd: where the bridge is installed, as the machine sees it that runs it (DIR/bin"
         " has the program); default: where this very program is",
     )
     parser.add_argument(
         "--root",
         metavar="DIR",
-        type=Path,
+        type=directory,
         help="systemd: write below this directory instead of /, to make an image or a package",
     )
     parser.add_argument(
@@ -148,7 +149,7 @@ def _install_monitoring(arguments: argparse.Namespace) -> None:
     for name in MONITORING:
         placed = Placed(path=Path("/", name), content=read_shipped(f"monitoring/{name}"))
         sys.stdout.write(f"{place.put(placed)}\n")
-    sys.stdout.write(NEXT_MONITORING.format(directory=arguments.monitoring))
+    sys.stdout.write(NEXT_MONITORING.format(directory=escaped(str(arguments.monitoring))))
 
 
 def _prefix(given: Path | None, root: Path) -> Path:

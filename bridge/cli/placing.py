@@ -42,15 +42,16 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
             UnavailableError: It cannot be written.
         """
         path = self.below(placed.path)
+        shown = escaped(str(path))
         with self._telling(path):
             if path.is_symlink():
                 target = escaped(str(path.readlink()))
-                return f"left alone, since it is a link to {target}: {path}"
+                return f"left alone, since it is a link to {target}: {shown}"
             before = _content_of(path)
             if before == placed.content:
-                return f"unchanged: {path}"
+                return f"unchanged: {shown}"
             if before is not None and placed.is_operators:
-                return f"kept, since it is yours: {path}"
+                return f"kept, since it is yours: {shown}"
             old = _kept(path, before)
             if not self.is_dry_run:
                 self.make_directory(placed.path.parent, 0o755)
@@ -58,7 +59,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
                     _write(old, before)
                 _write(path, placed.content)
         verb = "would write" if self.is_dry_run else "wrote"
-        return f"{verb}: {path}" + ("" if before is None else f" (the one before: {old.name})")
+        return f"{verb}: {shown}" + ("" if before is None else f" (the one before: {old.name})")
 
     def make_directory(self, directory: Path, mode: int) -> None:
         """Make a directory that is missing, with this mode whatever the umask is.

@@ -40,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     broker.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM, for mutual TLS")
     fleet = parser.add_argument_group("fleet")
     fleet.add_argument(
-        "--devices", type=bounds.count, default=100, metavar="N", help="(%(default)s)"
+        "--devices", type=bounds.devices, default=100, metavar="N", help="(%(default)s)"
     )
     fleet.add_argument(
         "--rate",

@@ -15,6 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
+from bridge.cli.arguments import address
 from bridge.cli.live import screen
 from bridge.cli.live.answers import Answer, Refused
 from bridge.cli.live.asking import TOKEN_VARIABLE, Asker, checked_url
@@ -49,7 +50,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog="exit codes: 0 ended by Ctrl-C or SIGTERM, or --once was answered; 64 usage;"
         " 69 the bridge refuses at the first look, or --once found none; 78 configuration",
     )
-    parser.add_argument("--url", metavar="URL", help=f"where the bridge listens ({URL})")
+    parser.add_argument(
+        "--url", metavar="URL", type=address, help=f"where the bridge listens ({URL})"
+    )
     parser.add_argument(
         "--config",
         metavar="FILE",

@@ -69,6 +69,8 @@ def _directory_problem(directory: Path) -> str | None:
     there = directory
     try:
         while not there.exists() and there != there.parent:
+            if there.is_symlink():
+                return f"cannot be made, since {quoted(str(there))} is a link that leads nowhere"
             there = there.parent
     except OSError as error:
         return f"cannot be looked at: {error.strerror}"

@@ -195,6 +195,31 @@ def test_a_program_that_the_sandbox_hides_is_refused(
     ) == capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [["--systemd", "--root", ""], ["--monitoring", ""]])
+def test_a_directory_without_a_name_is_refused(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["install", "--dry-run", *options])
+
+    assert ExitCode.USAGE == ended.value.code
+    assert f"argument {options[-2]}: is empty; is a variable not set?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["--systemd", "--monitoring"])
+def test_what_no_terminal_should_see_is_escaped(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "a\x1b[2Jb\nc"
+    where = ["--prefix", SHIPPED, "--systemd", "--root"] if kind == "--systemd" else [kind]
+
+    assert ExitCode.OK == main(["install", *where, str(root)])
+
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert f"wrote: {tmp_path}/a\\x1b[2Jb\\nc/" in told
+
+
 @pytest.mark.parametrize("prefix", ["relative", "/with blank", "/100%", "/a$b", '/a"b', "/a\nb"])
 def test_a_prefix_that_cannot_stand_in_a_unit_is_refused(
     prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

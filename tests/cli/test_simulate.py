@@ -148,6 +148,7 @@ async def test_a_broker_that_is_not_there_is_an_exit_code_and_a_sentence() -> No
         pytest.param(["--malformed", "0.9", "--duplicate", "0.2"], "add up", id="shares together"),
         pytest.param(["--rate", "nan"], "not a number", id="rate"),
         pytest.param(["--devices", "0"], "less than 1", id="devices"),
+        pytest.param(["--devices", "1000001"], "more than 1,000,000 devices", id="too many"),
         pytest.param(["--port", "70000"], "not a TCP port", id="port"),
     ],
 )

@@ -150,6 +150,7 @@ async def test_once_tells_that_nobody_is_there() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (["--url", ""], "argument --url: is empty; is a variable not set?"),
         (["--url", "ftp://host"], 'write "http://127.0.0.1:9464"'),
         (["--url", "http://u:hush@host"], "--token-file"),
         (["--url", "http://host:99999"], "is no URL"),

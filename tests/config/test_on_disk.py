@@ -42,6 +42,19 @@ def test_a_spool_directory_that_cannot_be_is_refused_with_its_remedy(
     assert problem.endswith(f"is no directory{REMEDY}")
 
 
+@pytest.mark.parametrize("below", ["", "/x"])
+@pytest.mark.parametrize("target", ["link", "absent"], ids=["to itself", "to nothing"])
+def test_a_spool_directory_below_a_link_that_leads_nowhere_is_refused(
+    tmp_path: Path, target: str, below: str
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / target)
+
+    (problem,) = problems_of(tmp_path, f"[spool]\ndirectory = '{link}{below}'")
+
+    assert 'link" is a link that leads nowhere' in problem
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc takes no writes")
 def test_a_spool_directory_on_a_file_system_that_takes_no_writes_is_refused(
     tmp_path: Path,

@@ -4,6 +4,8 @@ import argparse
 import math
 
 PORT_MAX = 65_535
+DEVICES_MAX = 1_000_000
+"""Each is an object in memory; a larger fleet is several simulators."""
 PERIOD_MIN_S = 0.1
 PERIOD_MAX_S = 3_600.0
 
@@ -24,6 +26,14 @@ def count(text: str) -> int:
         raise argparse.ArgumentTypeError(f'"{text}" is not a whole number') from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value
+
+
+def devices(text: str) -> int:
+    """Read how large a fleet is."""
+    value = count(text)
+    if value > DEVICES_MAX:
+        raise argparse.ArgumentTypeError(f"{value} is more than {DEVICES_MAX:,} devices")
     return value
 
 
