@@ -71,15 +71,18 @@ class Spared(Generic[T]):
     Who asks more often is given the last one: whoever reaches the port may ask in masses.
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    def __init__(
+        self, make: Callable[[], T], *, monotonic_now: Callable[[], float] = clock.monotonic_s
+    ) -> None:
         self._make = make
+        self._monotonic_now = monotonic_now
         self._second = -1
         self._made = 0
         self._last: T | None = None
 
     def __call__(self) -> T:
         """Give the answer of now, or the last one."""
-        second = int(clock.monotonic_s())
+        second = int(self._monotonic_now())
         if second != self._second:
             self._second, self._made = second, 0
         if self._last is None or self._made < MADE_A_SECOND_MAX:

@@ -159,6 +159,19 @@ def test_the_files_of_each_link_are_known_and_what_systemd_holds_too(tmp_path: P
     assert {authority, Path("/phrase"), Path("/run/credentials/b/kafka")} == files.kafka
 
 
+def test_a_certificate_that_is_missing_is_watched_for(tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    properties = {"ssl.ca.location": str(absent), "ssl.certificate.location": str(absent / "c")}
+
+    assert {absent, absent / "c"} == link_files(config(kafka={"properties": properties}), {}).kafka
+
+
+def test_a_directory_of_authorities_is_not_watched(tmp_path: Path) -> None:
+    there = config(kafka={"properties": {"ssl.ca.location": str(tmp_path)}})
+
+    assert set() == link_files(there, {}).kafka
+
+
 def test_an_authority_that_is_no_file_is_not_watched() -> None:
     probing = config(kafka={"properties": {"ssl.ca.location": "probe"}})
 

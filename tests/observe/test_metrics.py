@@ -14,6 +14,14 @@ class Quiet:
     lines_lost = 4
 
 
+PROCESS = [
+    f"process_{name}"
+    for name in (
+        *("cpu_seconds_total", "max_fds", "open_fds"),
+        *("virtual_memory_bytes", "resident_memory_bytes"),
+    )
+]
+"""As Prometheus' own clients name them: ready-made dashboards ask for these."""
 GAUGES = Gauges(
     in_flight=5,
     residue=0,
@@ -48,6 +56,7 @@ def metrics_with(counters: Counters, latency: LatencyHistogram, gauges: Gauges) 
         gauges=lambda: gauges,
         build=BuildInfo(version="0.1.0", python="3.11.7", librdkafka="2.11.0"),
         log=Quiet(),
+        started_unix_s=12.5,
     )
 
 
@@ -188,8 +197,17 @@ def test_histogram_buckets_are_cumulative(metrics: Metrics, latency: LatencyHist
 def test_the_process_is_measured_too(metrics: Metrics) -> None:
     found = samples(metrics)
 
-    assert found["process_resident_memory_bytes"] > 0
-    assert found["process_start_time_seconds"] > 0
+    assert found["process_start_time_seconds"] == 12.5
+    assert [] == [name for name in PROCESS if not found[name] > 0]
+
+
+def test_each_part_shows_whether_it_is_ready() -> None:
+    gauges = structs.replace(GAUGES, parts_ready={"mqtt": True, "kafka": False})
+
+    found = samples(metrics_with(Counters(), LatencyHistogram(), gauges))
+
+    assert found['bridge_part_ready{part="mqtt"}'] == 1
+    assert found['bridge_part_ready{part="kafka"}'] == 0
 
 
 def test_the_text_is_what_prometheus_reads_and_every_family_is_explained(metrics: Metrics) -> None:

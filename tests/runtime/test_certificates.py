@@ -155,6 +155,18 @@ def test_a_renewed_certificate_is_told_and_begins_anew(stand: Stand) -> None:
     ] == stand.told
 
 
+def test_a_certificate_that_was_illegible_meanwhile_is_compared_with_the_one_before(
+    stand: Stand,
+) -> None:
+    stand.learn(NOW_S + 90 * DAY_S)
+    stand.learn("half a file")
+    stand.learn(NOW_S + 400 * DAY_S)
+    stand.learn("half a file")
+    stand.learn(NOW_S + 400 * DAY_S)
+
+    assert ["certificate_unreadable", "certificate_renewed", "certificate_unreadable"] == stand.told
+
+
 def test_an_unreadable_file_is_told_once_for_each_reason(stand: Stand) -> None:
     for found in ("gone", "gone", "no rights", "no rights", NOW_S + 90 * DAY_S, "gone"):
         stand.learn(found)

@@ -1,5 +1,6 @@
 """What counts as a change of a file: it is there, it is another one, and it has come to rest."""
 
+import os
 from pathlib import Path
 
 from bridge.runtime.file_watch import FileChanges, Look, Seen, look_at
@@ -53,6 +54,17 @@ def test_only_what_changed_is_told_and_what_is_named_no_more_is_forgotten() -> N
     assert {A} == changes.take({A: NEW, B: OLD})
     changes.take({A: NEW})
     assert frozenset() == changes.take({A: NEW, B: NEW}), "the first look at it"
+
+
+def test_a_file_that_may_be_read_now_has_changed(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch(mode=0o600)
+    os.utime(file, ns=(1, 1))
+    before = look_at(file)
+    assert before is not None
+
+    assert [False, False, True] == changed(before, *[before._replace(status_changed_ns=1)] * 2)
+    assert file.stat().st_ctime_ns == before.status_changed_ns
 
 
 def test_a_link_that_is_turned_is_another_file(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import sys
 from collections.abc import AsyncIterator
 
@@ -6,6 +7,7 @@ import msgspec
 import pytest
 
 from bridge.errors import ConfigError
+from bridge.runtime.http_endpoints import MADE_A_SECOND_MAX, Spared
 from tests.runtime.ops_stand import Stand, read_to_end, running
 from tests.support.eventually import eventually_async
 
@@ -54,6 +56,19 @@ async def test_head_answers_without_a_body(stand: Stand) -> None:
     assert status == 200
     assert headers["content-length"] == "5"
     assert body == b""
+
+
+def test_an_answer_that_costs_is_made_so_often_a_second_and_else_given_again() -> None:
+    clock = [0.0]
+    makes = itertools.count(1)
+    spared = Spared(lambda: next(makes), monotonic_now=lambda: clock[0])
+
+    first = [spared() for _ in range(MADE_A_SECOND_MAX + 100)]
+    clock[0] = 1.0
+    second = [spared() for _ in range(MADE_A_SECOND_MAX + 100)]
+
+    assert [*range(1, MADE_A_SECOND_MAX + 1), *[MADE_A_SECOND_MAX] * 100] == first
+    assert (MADE_A_SECOND_MAX + 1, 2 * MADE_A_SECOND_MAX) == (second[0], second[-1])
 
 
 @pytest.mark.parametrize(
