@@ -302,6 +302,25 @@ def test_a_file_that_is_empty_for_a_moment_is_not_all_defaults(scene: Scene) -> 
 
 
 @pytest.mark.slow
+def test_a_reload_that_lacked_a_file_is_taken_once_the_file_is_there(
+    scene: Scene, tmp_path: Path
+) -> None:
+    scene.create_topics()
+    bridge = scene.start()
+    secret = tmp_path / "password"
+
+    reload(bridge, scene.config(mqtt={"username": "bridge", "password": {"file": str(secret)}}))
+    bridge.wait_for_event("reload_refused", cause="signal")
+    # Whoever watches the configuration asks as well, for the last time.
+    (problem,) = bridge.wait_for_event("reload_refused", cause="file")["problems"]
+    secret.write_text("correct horse\n", encoding="utf-8")
+    reloaded = bridge.wait_for_event("configuration_reloaded", deadline_s=90.0, cause="retry")
+
+    assert str(secret) in problem
+    assert ["mqtt"] == reloaded["renewed"]
+
+
+@pytest.mark.slow
 def test_a_kafka_that_dies_in_the_middle_of_a_renewal_gets_everything_once(
     victim_scene: Scene, victim: KafkaProcess
 ) -> None:
