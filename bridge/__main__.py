@@ -12,7 +12,6 @@ from typing import NoReturn
 
 from bridge import __version__
 from bridge.errors import ConfigError, DiskError, ExitCode, UnavailableError, UsageError
-from bridge.runtime import start_signals
 
 PROGRAM = "mqtt-kafka-bridge"
 _STDERR = 2
@@ -52,7 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments_text = sys.argv[1:] if argv is None else list(argv)
     if argv is None and _command_in(arguments_text) in _SERVING:
-        start_signals.take()  # Who passes arguments has signals of its own.
+        # Who passes arguments to this function has signals of its own.
+        from bridge.runtime import start_signals  # noqa: PLC0415 - other commands need nothing
+
+        start_signals.take()
     _open_closed_streams()
     try:
         _see_that_all_is_text(arguments_text)

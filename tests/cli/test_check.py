@@ -162,10 +162,6 @@ def test_help_and_version_need_nothing(argument: str) -> None:
     assert done.stdout.split()[0] in {"usage:", "mqtt-kafka-bridge"}
 
 
-LIGHT = ["bridge.__main__", "bridge.errors", "bridge.runtime", "bridge.runtime.start_signals"]
-"""What a signal may meet at once; it imports nothing but the standard library."""
-
-
 def test_help_imports_no_command() -> None:
     script = (
         "import sys, bridge.__main__ as m\n"
@@ -178,7 +174,7 @@ def test_help_imports_no_command() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
     )
 
-    assert done.stdout.splitlines()[-1] == str(LIGHT)
+    assert done.stdout.splitlines()[-1] == "['bridge.__main__', 'bridge.errors']"
 
 
 def test_a_missing_file_is_one_readable_line() -> None:
