@@ -39,6 +39,7 @@ LINE_BYTES_MAX = 8_190
 
 MADE_A_SECOND_MAX: Final = 40
 """Answers of 4 ms each: at most a sixth of the loop."""
+MADE_AT_ONCE_MAX: Final = 8
 DEVICES_SHOWN = 20
 DEVICES_SHOWN_MAX = 256
 _IS_COUNT = re.compile(r"[0-9]{1,4}").fullmatch
@@ -68,7 +69,8 @@ T = TypeVar("T")
 class Spared(Generic[T]):
     """An answer that costs the loop milliseconds, made so often a second and no more.
 
-    Who asks more often is given the last one: whoever reaches the port may ask in masses.
+    Whoever reaches the port may ask in masses: who asks more often is given the last answer, which
+    is a fortieth of a second old at most.
     """
 
     def __init__(
@@ -76,17 +78,17 @@ class Spared(Generic[T]):
     ) -> None:
         self._make = make
         self._monotonic_now = monotonic_now
-        self._second = -1
-        self._made = 0
+        self._left = float(MADE_AT_ONCE_MAX)
+        self._counted_s = monotonic_now()
         self._last: T | None = None
 
     def __call__(self) -> T:
         """Give the answer of now, or the last one."""
-        second = int(self._monotonic_now())
-        if second != self._second:
-            self._second, self._made = second, 0
-        if self._last is None or self._made < MADE_A_SECOND_MAX:
-            self._made += 1
+        now = self._monotonic_now()
+        due = (now - self._counted_s) * MADE_A_SECOND_MAX
+        self._left, self._counted_s = min(MADE_AT_ONCE_MAX, self._left + due), now
+        if self._last is None or self._left >= 1:
+            self._left -= 1
             self._last = self._make()
         return self._last
 

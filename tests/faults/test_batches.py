@@ -131,6 +131,8 @@ def test_batches_that_come_again_to_a_full_spool_keep_no_row_from_leaving(
     links.kafka.heal()
     bridge.start()
     devices.wait(DEADLINE_S)
+    # Drained means the messages that were promised: a batch is one, by its first reading.
+    stage.client.consume_all(stage.telemetry, until=60 * READINGS, deadline_s=DEADLINE_S)
     await_drained(bridge, DEADLINE_S)
 
     assert 0 == bridge.metrics()["bridge_conservation_residue"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.stage import Stage, await_drained, await_spooled, stopped_event
-from tests.integration.scene import await_in_flight, await_received, report
+from tests.integration.scene import QUIET_DEADLINE_S, await_in_flight, await_received, report
 from tests.support.bridge_process import BridgeProcess
 from tests.support.devices import fleet
 from tests.support.eventually import eventually, let_last
@@ -116,6 +116,7 @@ def test_a_kill_at_any_other_point_doubles_nothing_either(
     bridge = stage.start()
     bridge.env["BRIDGE_FAULT_POINTS"] = f"{point}=kill@{time}"
     restart(bridge)
+    bridge.wait_ready(QUIET_DEADLINE_S)
     devices = stage.devices(window=500)
     devices.start(fleet(DEVICES, 6_000), rate_per_s=3_000.0)
     if point == "spool_commit":
