@@ -216,6 +216,11 @@ def test_messages_pass_the_sandbox_with_mutual_tls_and_credentials(
 
     reckoning.assert_holds()
     reckoning.assert_nothing_doubled()
+    # The sandbox hides most of /proc, and alerts stand on these.
+    measured = bridge.metrics()
+    assert measured["process_start_time_seconds"] > 0
+    assert measured["process_resident_memory_bytes"] > 0
+    assert measured["process_cpu_seconds_total"] > 0
     user = systemd.run("ps", "-o", "user:32=", "-p", systemd.show(bridge_unit(bridge), "MainPID"))
     assert user.strip() not in {"root", ""}
 
