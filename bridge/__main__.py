@@ -83,17 +83,13 @@ def _see_that_all_is_text(arguments: Sequence[str]) -> None:
         UsageError: An argument has some; says which.
     """
     for number, argument in enumerate(arguments, start=1):
-        if not _is_text(argument):
+        if argument.isascii():
+            continue
+        from bridge.config.paths import is_text  # noqa: PLC0415 - most commands need it later
+
+        if not is_text(argument):
             shown = argument.encode("ascii", "backslashreplace").decode()
             raise UsageError(f'argument {number}, "{shown}", is not UTF-8; write it as text')
-
-
-def _is_text(argument: str) -> bool:
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _open_closed_streams() -> None:

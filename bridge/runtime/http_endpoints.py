@@ -40,6 +40,7 @@ LINE_BYTES_MAX = 8_190
 MADE_A_SECOND_MAX: Final = 40
 """Answers of 4 ms each: at most a sixth of the loop."""
 MADE_AT_ONCE_MAX: Final = 8
+"""After a quiet moment: 32 ms of the loop, where a page and a scrape come together."""
 DEVICES_SHOWN = 20
 DEVICES_SHOWN_MAX = 256
 _IS_COUNT = re.compile(r"[0-9]{1,4}").fullmatch

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bridge.kafka.delivery import remedy_for
 from bridge.kafka.lane import Settlement
-from bridge.kafka.record import Record
+from bridge.kafka.record import DeadLetter, Record
 from bridge.observe.counters import Counters
 from bridge.observe.examples import Examples
 from bridge.observe.log import EventLog
@@ -54,31 +54,34 @@ class KafkaNarrator:
 
     def tell_refused(self, record: Record, letter: Record, error: str) -> None:
         """Tell that Kafka will never take a record, and which letter takes its place."""
-        assert letter.dead_letter is not None, "a refused record became telemetry"
-        if self._examples is not None:
-            self._examples.note(letter)
+        told = self._exemplify(letter)
         self._log.emit(
             "kafka_record_refused",
             kafka_topic=record.kafka_topic,
             error=error,
-            device_id=letter.dead_letter.device_id,
-            dlq_id=letter.dead_letter.dlq_id,
+            device_id=told.device_id,
+            dlq_id=told.dlq_id,
             value_bytes=len(record.value),
         )
 
     def tell_unreadable(self, entry: Entry, letter: Record, error: str) -> None:
         """Tell of a row of the spool that cannot be read, and which letter takes its place."""
-        assert letter.dead_letter is not None, "an unreadable row became telemetry"
-        if self._examples is not None:
-            self._examples.note(letter)
+        told = self._exemplify(letter)
         self._log.emit(
             "spool_row_unreadable",
             kafka_topic=entry.kafka_topic,
             sequence=entry.sequence,
             error=error,
-            dlq_id=letter.dead_letter.dlq_id,
+            dlq_id=told.dlq_id,
             row_bytes=len(entry.record),
         )
+
+    def _exemplify(self, letter: Record) -> DeadLetter:
+        """Keep a letter among the examples, and give what it says of itself."""
+        assert letter.dead_letter is not None, "what takes the place of a record is no letter"
+        if self._examples is not None:
+            self._examples.note(letter)
+        return letter.dead_letter
 
     def tell_dead_letters(self, records: Sequence[Record]) -> None:
         """Tell of each dead letter under the id that it carries."""

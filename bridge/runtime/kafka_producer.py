@@ -24,6 +24,7 @@ STATISTICS_EVERY_MS: Final = 10_000
 """How often librdkafka says how it does, unless `kafka.properties` says otherwise: 0.2 ms of CPU
 each time, with 12 partitions at 3 brokers; a message costs nothing more that 800,000 would show."""
 _LOOK_S: Final = 0.05
+"""How often a stop drops again what went back into the queue."""
 _LOGGER: Final = logging.getLogger("librdkafka")
 
 Report = tuple[Shipment, str | None]

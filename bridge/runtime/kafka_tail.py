@@ -49,7 +49,9 @@ PARTITION_RECORDS_MAX: Final = 1_000_000
 PATIENCE_MAX_S: Final = 80.0
 """A megabyte at 100 kbit/s."""
 _FETCH_BYTES: Final = 131_072
+"""Of one partition in one answer."""
 _FETCH_MAX_BYTES: Final = 1_048_576
+"""Of one answer; librdkafka wants no less than the largest message, a million bytes."""
 _CONSUME_BATCH: Final = 2_000
 _HEADER: Final = "idempotency-key"
 _ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
