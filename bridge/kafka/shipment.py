@@ -45,10 +45,10 @@ class Share(msgspec.Struct, eq=False, gc=False):
             self.joint.receipt.settle()
 
 
-def shares_of(receipt: Settleable | None, count: int) -> list[Share]:
-    """Divide the receipt of one PUBLISH among the readings in it; the first stands for it."""
+def shares_of(receipt: Settleable | None, count: int, *, standing: int = 0) -> list[Share]:
+    """Divide the receipt of one PUBLISH among the readings in it; one is `standing` for it."""
     joint, is_promised = Joint(receipt, count), promised(receipt)
-    return [Share(joint, is_promised and not number) for number in range(count)]
+    return [Share(joint, is_promised and number == standing) for number in range(count)]
 
 
 def promised(receipt: Settleable | None) -> bool:

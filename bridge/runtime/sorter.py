@@ -31,7 +31,8 @@ class Sorter:
         kept: list[Settleable | None] = []
         for outcome, receipt in zip(outcomes, receipts, strict=True):
             if isinstance(outcome, Readings):
-                shares = shares_of(receipt, len(outcome.outcomes))
+                standing = _standing(outcome.outcomes)
+                shares = shares_of(receipt, len(outcome.outcomes), standing=standing)
                 for each, share in zip(outcome.outcomes, shares, strict=True):
                     self._place(each, share, records, kept)
             else:
@@ -60,3 +61,21 @@ class Sorter:
             self._duplicates.join(outcome.key, receipt)
         else:
             self._accounts.settle_duplicates([receipt])
+
+
+def _standing(outcomes: Sequence[Single]) -> int:
+    """Choose the reading that a batch counts by: one to be produced, else a dead letter, else any.
+
+    One is chosen, rather than all waited for, since the readings end apart, some of them perhaps
+    in another process that finds their rows in the spool.
+    """
+    ranks = [_rank(each) for each in outcomes]
+    return ranks.index(min(ranks))
+
+
+def _rank(outcome: Single) -> int:
+    if isinstance(outcome, Several):
+        return 0
+    if isinstance(outcome, Record):
+        return 0 if outcome.dead_letter is None else 1
+    return 2

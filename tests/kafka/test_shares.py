@@ -38,12 +38,12 @@ def test_one_share_of_all_stands_for_the_publish_in_the_books() -> None:
 
 
 @pytest.mark.parametrize("receipt", [Receipt(), Receipt(is_promised=False), None])
-def test_the_first_of_the_shares_of_a_publish_stands_for_it(receipt: Receipt | None) -> None:
-    shares = shares_of(receipt, 3)
+def test_the_chosen_share_of_a_publish_stands_for_it(receipt: Receipt | None) -> None:
+    shares = shares_of(receipt, 3, standing=1)
     for each in shares:
         each.settle()
 
-    assert [promised(receipt), False, False] == [promised(each) for each in shares]
+    assert [False, promised(receipt), False] == [promised(each) for each in shares]
     assert receipt is None or receipt.settled == 1
 
 
