@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.figures import BASELINE, BRIDGE, FLOOR
+from benchmarks.figures import BASELINE, CONTENDERS, EVERYTHING, FLOOR, PROMISE
+from benchmarks.profiles import everything, promise, write_registry
 from benchmarks.terms import TOPIC_FILTER, Terms
 from tests.support.bridge_process import BridgeProcess
 from tests.support.eventually import eventually
@@ -80,10 +81,12 @@ Contender = BridgeContender | ModuleContender
 def make_contender(name: str, directory: Path, terms: Terms) -> Contender:
     """Make the contender of this name."""
     directory.mkdir(parents=True, exist_ok=True)
-    match name:
-        case "bridge":
-            return BridgeContender(directory, terms)
-        case "baseline" | "floor":
-            return ModuleContender(directory, terms, name)
-        case _:
-            raise ValueError(f'contender "{name}" is none of {BRIDGE}, {BASELINE}, {FLOOR}')
+    if name == PROMISE:
+        return BridgeContender(directory, terms, promise())
+    if name == EVERYTHING:
+        registry = directory / "devices.toml"
+        write_registry(registry)
+        return BridgeContender(directory, terms, everything(registry))
+    if name in {BASELINE, FLOOR}:
+        return ModuleContender(directory, terms, name)
+    raise ValueError(f'contender "{name}" is none of {", ".join(CONTENDERS)}')

@@ -6,10 +6,14 @@ from typing import Any, Final
 
 import msgspec
 
-BRIDGE: Final = "bridge"
+PROMISE: Final = "promise"
+"""The bridge with layers 1 and 2, deduplication, spool and metrics: what the promise needs."""
+EVERYTHING: Final = "everything"
+"""The bridge with all layers, a registry, limits and silence besides."""
 BASELINE: Final = "baseline"
 FLOOR: Final = "floor"
-CONTENDERS: Final = (BRIDGE, BASELINE, FLOOR)
+BRIDGES: Final = (PROMISE, EVERYTHING)
+CONTENDERS: Final = (*BRIDGES, BASELINE, FLOOR)
 
 _HEAD: Final = (
     f"{'':10} {'CPU us/message':>22} {'messages/s':>26} {'start CPU s':>12} {'peak MB':>8}"
@@ -68,6 +72,7 @@ class Spread(msgspec.Struct, frozen=True):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """The bridge against another, round by round: both saw the same state of the machine."""
 
+    ours: str
     other: str
     cpu: Spread
     """CPU of the other over CPU of the bridge, a message."""
@@ -75,23 +80,30 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Rate of the bridge over rate of the other."""
 
 
-def compare(drains: Sequence[Drain], other: str) -> Comparison | None:
-    """Compare the bridge with another in every round that has both; None if none has."""
+def compare(drains: Sequence[Drain], ours: str, other: str) -> Comparison | None:
+    """Compare a bridge with another in every round that has both; None if none has."""
     by_round: dict[int, dict[str, Drain]] = {}
     for drain in drains:
         by_round.setdefault(drain.round, {})[drain.contender] = drain
     pairs = [
-        (found[BRIDGE], found[other])
+        (found[ours], found[other])
         for found in by_round.values()
-        if BRIDGE in found and other in found
+        if ours in found and other in found
     ]
     if not pairs:
         return None
     return Comparison(
+        ours=ours,
         other=other,
-        cpu=Spread.of([theirs.cpu_us / ours.cpu_us for ours, theirs in pairs]),
-        rate=Spread.of([ours.rate_per_s / theirs.rate_per_s for ours, theirs in pairs]),
+        cpu=Spread.of([theirs.cpu_us / own.cpu_us for own, theirs in pairs]),
+        rate=Spread.of([own.rate_per_s / theirs.rate_per_s for own, theirs in pairs]),
     )
+
+
+def comparisons(drains: Sequence[Drain]) -> list[Comparison]:
+    """Compare each bridge with each of the others, as far as they were measured together."""
+    found = [compare(drains, ours, other) for ours in BRIDGES for other in (BASELINE, FLOOR)]
+    return [each for each in found if each is not None]
 
 
 def shortfalls(comparison: Comparison | None, *, ratio_min: float) -> list[str]:
@@ -112,13 +124,11 @@ def table(drains: Sequence[Drain]) -> str:
         own = [drain for drain in drains if drain.contender == contender]
         if own:
             lines.append(_line(contender, own))
-    for other in (BASELINE, FLOOR):
-        comparison = compare(drains, other)
-        if comparison is not None:
-            lines.append(
-                f"bridge against {other}: CPU a message {other}/bridge"
-                f" {comparison.cpu.write(2)}, rate bridge/{other} {comparison.rate.write(2)}"
-            )
+    lines += [
+        f"{each.ours} against {each.other}: CPU a message {each.other}/{each.ours}"
+        f" {each.cpu.write(3)}, rate {each.ours}/{each.other} {each.rate.write(2)}"
+        for each in comparisons(drains)
+    ]
     return "\n".join(lines)
 
 
@@ -138,11 +148,7 @@ def _line(contender: str, own: Sequence[Drain]) -> str:
 
 def as_json(drains: Sequence[Drain], about: Mapping[str, Any]) -> bytes:
     """Write every measurement and the ratios."""
-    ratios = {
-        other: comparison
-        for other in (BASELINE, FLOOR)
-        if (comparison := compare(drains, other)) is not None
-    }
+    ratios = {f"{each.ours}/{each.other}": each for each in comparisons(drains)}
     document = {
         "about": about,
         "drains": [

@@ -9,39 +9,30 @@ of nearly every message. `python -m benchmarks.rules [--pairs 5] [--only everyth
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from benchmarks.contenders import BridgeContender
 from benchmarks.drain import Stage, drain
-from benchmarks.figures import Drain, Spread
-from benchmarks.telemetry import Message, telemetry
+from benchmarks.figures import EVERYTHING, Drain, Spread
+from benchmarks.profiles import (
+    BARE,
+    BUSINESS,
+    DEVICES,
+    Sections,
+    everything,
+    messages,
+    write_registry,
+)
 from benchmarks.terms import Terms
-from bridge.config.sections import RANGES
-from tests.support.bridge_process import to_toml
 from tests.support.kafka_client import KafkaClient
 from tests.support.kafka_cluster import KafkaProcess
 
-DEVICES: Final = 10_000
 BASE: Final = "layers 1 and 2"
-EVERYTHING: Final = "everything"
-Sections = Mapping[str, Mapping[str, Any]]
-
-_OFF: Final[Sections] = {
-    "limits": {"per_device_per_s": 0},
-    "dedup": {"keys_max": 0},
-    "silence": {"multiplier": 0},
-    "validation": {"ranges": {name: [] for name in RANGES}},
-}
-_BUSINESS: Final[Mapping[str, Any]] = {
-    "firmware_recalled": ["1.4.2", ">=3.0.0,<3.1.0"],
-    "types": {"type-0": {"ranges": {"temperature": [-20.0, 60.0]}}},
-}
 
 
 def variants(registry: Path) -> dict[str, Sections]:
@@ -50,42 +41,20 @@ def variants(registry: Path) -> dict[str, Sections]:
         "ranges (layer 3)": {"validation": {}},
         "registry (layer 4)": {
             "registry": {"file": str(registry)},
-            "validation": {**_OFF["validation"], **_BUSINESS},
+            "validation": {**BARE["validation"], **BUSINESS},
         },
         "limits": {"limits": {}},
         "duplicates": {"dedup": {}},
         "silence": {"silence": {}},
     }
-    everything = {"registry": {"file": str(registry)}, "validation": _BUSINESS, "limits": {}}
     return {
-        BASE: _OFF,
-        **{name: {**_OFF, **sections} for name, sections in rules.items()},
-        EVERYTHING: everything,
+        BASE: BARE,
+        **{name: {**BARE, **sections} for name, sections in rules.items()},
+        EVERYTHING: everything(registry),
     }
 
 
 NAMES: Final = tuple(variants(Path()))
-
-
-def write_registry(path: Path) -> None:
-    """Write an entry for each device, with all that layer 4 looks at; no two rules disagree."""
-    entries = {
-        f"sensor-{number:04d}": {
-            "type": f"type-{number % 8}",
-            "location": f"b-{number % 90 + 10}",
-            "expected_interval_s": 60,
-            "limits": {"per_device_per_s": 5.0} if number % 10 == 0 else {"burst": 30},
-        }
-        for number in range(DEVICES)
-    }
-    path.write_text(to_toml({"device": entries}), encoding="utf-8")
-
-
-def messages(count: int) -> Iterator[Message]:
-    """Give telemetry that says where the device is and what its firmware is, as layer 4 reads."""
-    for each in telemetry(count, devices=DEVICES, now=datetime.now(UTC)):
-        payload = each.payload.replace(b'"firmware":', b'"firmware_version":')
-        yield Message(each.mqtt_topic, payload.replace(b'"site":', b'"location":'))
 
 
 def run(count: int, *, pairs: int, names: Sequence[str], bootstrap: str | None) -> list[Drain]:

@@ -18,7 +18,8 @@ from typing import Final
 import mqtt5
 
 from benchmarks.figures import Spread
-from benchmarks.rules import BASE, DEVICES, NAMES, messages, variants, write_registry
+from benchmarks.profiles import DEVICES, messages, write_registry
+from benchmarks.rules import BASE, NAMES, variants
 from bridge.config.loading import load
 from bridge.config.sections import BridgeConfig
 from bridge.fleet.dedup_window import DedupWindow
@@ -28,7 +29,8 @@ from bridge.fleet.registry import DeviceEntry, Registry
 from bridge.fleet.registry_file import parse_registry
 from bridge.kafka.record import Instant, Record
 from bridge.pipeline.allowance import Allowance
-from bridge.pipeline.flow import Flow, Policy
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.policy import Policy
 from tests.runtime.attendance_stand import Stand
 from tests.support.bridge_process import to_toml
 

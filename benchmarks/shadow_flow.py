@@ -20,7 +20,8 @@ from bridge.fleet.registry import DeviceEntry, Registry
 from bridge.kafka.record import Instant
 from bridge.kafka.rows import rfc3339
 from bridge.pipeline.decode import decode
-from bridge.pipeline.flow import Flow, Policy
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.policy import Policy
 from bridge.pipeline.rule_set import RuleSet
 from bridge.pipeline.shadow import Shadow
 from tests.pipeline.given import Packet

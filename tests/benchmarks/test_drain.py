@@ -19,6 +19,6 @@ def test_a_small_run_brings_every_message_to_kafka_and_says_so(
 
     assert code == 0
     drains = msgspec.json.decode(figures.read_bytes())["drains"]
-    assert ["bridge", "baseline", "floor"] == [each["contender"] for each in drains]
-    assert [2_000] * 3 == [each["messages"] for each in drains]
-    assert "bridge against baseline" in capsys.readouterr().out
+    assert ["promise", "everything", "baseline", "floor"] == [each["contender"] for each in drains]
+    assert [2_000] * 4 == [each["messages"] for each in drains]
+    assert "promise against baseline" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from benchmarks.figures import BASELINE, BRIDGE, FLOOR, Drain, as_json, compare, shortfalls, table
+from benchmarks.figures import BASELINE, FLOOR, PROMISE, Drain, as_json, compare, shortfalls, table
 from benchmarks.terms import Terms
 
 
@@ -20,16 +20,16 @@ def _drain(contender: str, round_number: int, *, cpu_s: float, took_s: float) ->
 
 
 _DRAINS = [
-    _drain(BRIDGE, 0, cpu_s=10.0, took_s=20.0),
+    _drain(PROMISE, 0, cpu_s=10.0, took_s=20.0),
     _drain(BASELINE, 0, cpu_s=100.0, took_s=120.0),
     _drain(BASELINE, 1, cpu_s=240.0, took_s=280.0),
-    _drain(BRIDGE, 1, cpu_s=20.0, took_s=40.0),
+    _drain(PROMISE, 1, cpu_s=20.0, took_s=40.0),
     _drain(FLOOR, 1, cpu_s=5.0, took_s=10.0),
 ]
 
 
 def test_ratios_are_taken_within_a_round_and_not_across_rounds() -> None:
-    comparison = compare(_DRAINS, BASELINE)
+    comparison = compare(_DRAINS, PROMISE, BASELINE)
 
     assert comparison is not None
     assert (11.0, 10.0, 12.0) == msgspec.structs.astuple(comparison.cpu)
@@ -37,7 +37,7 @@ def test_ratios_are_taken_within_a_round_and_not_across_rounds() -> None:
 
 
 def test_a_contender_that_shares_no_round_with_the_bridge_is_not_compared() -> None:
-    assert compare(_DRAINS[:1], FLOOR) is None
+    assert compare(_DRAINS[:1], PROMISE, FLOOR) is None
     assert shortfalls(None, ratio_min=5) != []
 
 
@@ -56,15 +56,15 @@ def test_a_contender_that_shares_no_round_with_the_bridge_is_not_compared() -> N
     ],
 )
 def test_a_required_ratio_holds_for_cpu_and_for_rate(ratio_min: float, missing: list[str]) -> None:
-    assert missing == shortfalls(compare(_DRAINS, BASELINE), ratio_min=ratio_min)
+    assert missing == shortfalls(compare(_DRAINS, PROMISE, BASELINE), ratio_min=ratio_min)
 
 
 def test_the_table_has_a_line_for_each_contender_and_each_comparison() -> None:
     lines = table(_DRAINS).split("\n")
 
     assert 6 == len(lines)
-    assert lines[1].split()[:3] == ["bridge", "15.00", "(10.00-20.00)"]
-    assert "CPU a message baseline/bridge 11.00 (10.00-12.00)" in lines[4]
+    assert lines[1].split()[:3] == ["promise", "15.00", "(10.00-20.00)"]
+    assert "CPU a message baseline/promise 11.000 (10.000-12.000)" in lines[4]
 
 
 def test_the_json_holds_every_drain_and_the_ratios() -> None:
@@ -72,7 +72,7 @@ def test_the_json_holds_every_drain_and_the_ratios() -> None:
 
     assert 5 == len(document["drains"])
     assert 10.0 == document["drains"][0]["cpu_us"]
-    assert {BASELINE, FLOOR} == document["ratios"].keys()
+    assert {"promise/baseline", "promise/floor"} == document["ratios"].keys()
 
 
 def test_terms_survive_the_command_line() -> None:

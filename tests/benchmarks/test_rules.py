@@ -3,19 +3,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks.figures import Drain
-from benchmarks.rules import (
-    BASE,
-    DEVICES,
-    EVERYTHING,
-    NAMES,
-    main,
-    messages,
-    ratios,
-    table,
-    variants,
-    write_registry,
-)
+from benchmarks.figures import EVERYTHING, Drain
+from benchmarks.profiles import DEVICES, messages, write_registry
+from benchmarks.rules import BASE, NAMES, main, ratios, table, variants
 from bridge.config.loading import load
 from bridge.config.sections import BridgeConfig
 from bridge.fleet.registry import Registry

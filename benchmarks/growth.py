@@ -1,0 +1,140 @@
+"""How the cost of a message grows with the fleet, and with the size of the message.
+
+The real daemon drains queues that differ in one thing alone (benchmarks/drain.py): how many devices
+sent them, or how large their payloads are. Every variant is run in every round, the order
+alternating, and ratios are taken within a round. The peak of the memory is told as well: of many
+devices with all rules on and as many keys as there are messages, it is what a large fleet takes.
+`python -m benchmarks.growth [--rounds 3] [--what devices payload memory]`
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from benchmarks.drain import Stage, drain
+from benchmarks.figures import EVERYTHING, PROMISE, Drain, Spread
+from benchmarks.profiles import messages
+from benchmarks.telemetry import Message
+from tests.support.kafka_client import KafkaClient
+from tests.support.kafka_cluster import KafkaProcess
+
+USUAL_DEVICES: Final = 1_000
+PAYLOAD_BYTES: Final = 220
+"""About: what the queue of `messages` has."""
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue."""
+
+    name: str
+    messages: int
+    contender: str = PROMISE
+    devices: int = USUAL_DEVICES
+    payload_bytes: int = 0
+    """0: as they are."""
+
+
+VARIANTS: Final[Mapping[str, Sequence[Variant]]] = {
+    "devices": [
+        Variant(name=f"{count:,} devices", messages=200_000, devices=count)
+        for count in (10, 1_000, 100_000)
+    ],
+    "payload": [
+        Variant(name=f"{size:,} bytes", messages=count, payload_bytes=size)
+        for size, count in ((220, 100_000), (1_000, 100_000), (10_000, 30_000), (100_000, 3_000))
+    ],
+    "memory": [
+        Variant(
+            name="100,000 devices, 1,000,000 keys, all on",
+            messages=1_000_000,
+            devices=100_000,
+            contender=EVERYTHING,
+        )
+    ],
+}
+
+
+def queue(variant: Variant) -> Iterator[Message]:
+    """Give the messages of a variant; larger ones have a text beside their metrics."""
+    for each in messages(variant.messages, devices=variant.devices):
+        missing = variant.payload_bytes - len(each.payload)
+        if missing <= 0:
+            yield each
+            continue
+        text = b'"note":"' + b"x" * max(0, missing - len(b'"note":"",')) + b'",'
+        yield Message(
+            each.mqtt_topic, each.payload.replace(b'"metadata":{', b'"metadata":{' + text)
+        )
+
+
+def run(what: Sequence[str], *, rounds: int, bootstrap: str | None) -> dict[str, list[Drain]]:
+    """Drain each queue in each round."""
+    found: dict[str, list[Drain]] = {}
+    with ExitStack() as cleanup:
+        directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        client, process = KafkaClient(bootstrap or ""), None
+        if bootstrap is None:
+            process = KafkaProcess(directory / "kafka")
+            cleanup.callback(process.remove)
+            process.start()
+            client = process.client
+        for kind in what:
+            variants = VARIANTS[kind]
+            for number in range(1 if kind == "memory" else rounds):
+                for variant in variants if number % 2 == 0 else reversed(variants):
+                    stage = Stage(directory, client, process, list(queue(variant)))
+                    tag = number * len(variants) + variants.index(variant)
+                    measured = drain(stage, variant.contender, tag)
+                    found.setdefault(variant.name, []).append(measured)
+                    print(
+                        f"round {number + 1} {variant.name:42} {measured.cpu_us:8.2f} us a message,"
+                        f" peak {measured.memory_peak_bytes / 1e6:.0f} MB",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+    return found
+
+
+def table(found: Mapping[str, Sequence[Drain]], what: Sequence[str]) -> str:
+    """Write a line a variant; the ratio is over the first of its kind, within a round."""
+    lines = [
+        f"{'':42} {'CPU us/message':>22} {'over the first':>22} {'messages/s':>11} {'peak MB':>8}"
+    ]
+    for kind in what:
+        variants = VARIANTS[kind]
+        base = [each.cpu_us for each in found[variants[0].name]]
+        for variant in variants:
+            own = found[variant.name]
+            ratios = [each.cpu_us / first for each, first in zip(own, base, strict=True)]
+            lines.append(
+                f"{variant.name:42} {Spread.of([each.cpu_us for each in own]).write(2):>22}"
+                f" {Spread.of(ratios).write(3):>22}"
+                f" {Spread.of([each.rate_per_s for each in own]).median:>11,.0f}"
+                f" {max(each.memory_peak_bytes for each in own) / 1e6:>8.0f}"
+            )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.growth", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--what", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kafka", metavar="HOST:PORT", help="a running cluster, else one is made")
+    parsed = parser.parse_args(arguments)
+    found = run(parsed.what, rounds=parsed.rounds, bootstrap=parsed.kafka)
+    print(f"{parsed.rounds} rounds; median (least-most)")
+    print(table(found, parsed.what))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
