@@ -19,7 +19,8 @@ from bridge.fleet.registry import Registry
 from bridge.kafka.record import Instant
 from bridge.mqtt.packets import Inbound, PoisonPublish
 from bridge.pipeline.decode import decoding_of
-from bridge.pipeline.flow import Flow, Stages
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.stages import Stages
 from bridge.pipeline.verdict import Readings
 from bridge.pipeline.wording import escape, quote
 from bridge.runtime.clock import instant

@@ -11,9 +11,11 @@ from bridge.fleet.registry import Registry
 from bridge.kafka.record import Instant
 from bridge.mqtt.packets import Inbound
 from bridge.pipeline.decode import decoding_of
-from bridge.pipeline.flow import Flow, Policy, Stages
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.policy import Policy
 from bridge.pipeline.rule_set import RuleSet
 from bridge.pipeline.shadow import Shadow
+from bridge.pipeline.stages import Stages
 
 
 def tell_shadow(

@@ -24,7 +24,7 @@ import enum
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -49,6 +49,7 @@ _ALIKE_S: Final = 1.0
 _ALIKE_SHARE: Final = 0.03
 """A backlog is drained faster than by this much; the quartz of no device is so bad."""
 _SMALL_S: Final = 1.0
+_S_PER_US: Final = 1e-6
 _RIGHT_SHARE: Final = 0.5
 _NONE: Final = math.inf
 _OPEN_AT_ONCE: Final = float("-inf")
@@ -159,6 +160,30 @@ class Drifts:
         fact = self._judge(slot) if self._open[slot] >= 0 else None
         self._open_next(slot, drift_s, now_s)
         return fact
+
+    def note_all(
+        self,
+        devices: Iterable[bytes],
+        measured_us: Iterable[int | None],
+        received_us: int,
+        now_s: float,
+    ) -> list[ClockFact]:
+        """Do the same for the messages of a batch; None is a time that was not to be read."""
+        find, closes_s, opened, least_s = self._find, self._closes_s, self._open, self._least_s
+        facts: list[ClockFact] = []
+        for device, each_us in zip(devices, measured_us, strict=True):
+            if each_us is None:
+                continue
+            drift_s = (received_us - each_us) * _S_PER_US
+            slot = find(device)
+            if slot is not None and now_s < closes_s[slot]:  # As nearly always: without a call.
+                if drift_s < least_s[opened[slot]]:  # noqa: PLR1730 - as in `note`
+                    least_s[opened[slot]] = drift_s
+                continue
+            fact = self.note(device, drift_s, now_s)
+            if fact is not None:
+                facts.append(fact)
+        return facts
 
     def _open_next(self, slot: int, drift_s: float, now_s: float) -> None:
         at = slot * SLOTS + (self._open[slot] + 1) % SLOTS

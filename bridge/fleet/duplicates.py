@@ -23,6 +23,7 @@ class Settleable(Protocol):
         """Note that the message is safe."""
 
 
+_SAME: Final = Knowledge.SAME
 _NOBODY: Final[tuple[Settleable, ...]] = ()
 
 
@@ -61,6 +62,17 @@ class Duplicates:
         if knowledge is not Knowledge.SAME:
             self._under_way[key] = _NOBODY
         return knowledge
+
+    def judge_all(self, keys: Sequence[bytes]) -> list[Knowledge]:
+        """Do the same for each of them, in order."""
+        if self._window is None:
+            return [Knowledge.NEW] * len(keys)
+        if self._under_way.keys().isdisjoint(keys) and len(set(keys)) == len(keys):
+            found = self._window.admit_all(keys)
+            new = [key for key, each in zip(keys, found, strict=True) if each is not _SAME]
+            self._under_way.update(dict.fromkeys(new, _NOBODY))
+            return found
+        return [self.judge(key) for key in keys]
 
     def is_known(self, key: bytes) -> bool:
         """Tell whether the whole key is known or under way, without making it so."""

@@ -5,7 +5,7 @@ collector. Measured for 100,000 devices, with the index: 28 MB for 34,000 distin
 where all differ; 0.05 us to look one up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -133,6 +133,13 @@ class Registry:
         """
         return self._entries.get(device_id, UNREGISTERED) if self._is_known else None
 
+    def look_up_all(self, device_ids: Sequence[str]) -> Sequence[DeviceEntry | None]:
+        """Do the same for many."""
+        if not self._is_known:
+            return [None] * len(device_ids)
+        get = self._entries.get
+        return [get(each, UNREGISTERED) for each in device_ids]
+
     def entries(self) -> Entries:
         """Show all devices; not to be kept, since it goes on changing."""
         return self._entries
@@ -192,9 +199,13 @@ class Registry:
             return UNKNOWN
         return entry.type if entry.type in self._labels else OTHER
 
-    def label_of(self, key: bytes) -> str:
-        """Give the metric label `device_type` of a device by the key of its records."""
-        return self.label(self.look_up(key.decode("utf-8", "replace")))
+    def labels_of(self, keys: Iterable[bytes]) -> Iterable[str]:
+        """Give the labels of devices by the keys of their records."""
+        if not self._is_known:
+            return [UNKNOWN for _ in keys]
+        get, labels = self._entries.get, self._labels
+        types = [get(each.decode("utf-8", "replace"), UNREGISTERED).type for each in keys]
+        return [each if each in labels else OTHER for each in types]
 
     def facts(self) -> RegistryFacts:
         """Tell what is to be said of it."""

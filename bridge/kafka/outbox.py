@@ -18,6 +18,7 @@ in its lane, with its entry, and is counted no longer once the disk has it.
 """
 
 from collections.abc import Container, Iterable, Sequence
+from itertools import repeat
 from typing import Final
 
 from bridge.kafka.lane import Lane, LaneState, Refusal, Settlement, by_sequence
@@ -126,29 +127,35 @@ class Outbox:
         self, records: Sequence[Record], receipts: Sequence[Settleable | None], now: float
     ) -> list[Shipment]:
         """Take a batch over; return what is to be produced now, in order."""
+        first = self._sequence + 1
+        self._sequence += len(records)
+        sequences = range(first, first + len(records))
+        sizes = [
+            len(each.origin.payload) + len(each.value) + OBJECTS_BYTES
+            if len(each.headers) <= USUAL_HEADERS
+            else memory_bytes_of(each)
+            for each in records
+        ]
+        shipments = list(map(Shipment, sequences, records, receipts, sizes, repeat(now)))
+        self._count += len(records)
+        self.unsettled.take(len(records), sum(sizes))
         due: list[Shipment] = []
-        sequence = self._sequence
-        lanes = self._lanes
-        total_bytes = 0
-        for record, receipt in zip(records, receipts, strict=True):
-            sequence += 1
-            memory_bytes = len(record.origin.payload) + len(record.value) + OBJECTS_BYTES
-            if len(record.headers) > USUAL_HEADERS:
-                memory_bytes = memory_bytes_of(record)
-            shipment = Shipment(sequence, record, receipt, memory_bytes, now)
-            total_bytes += memory_bytes
-            lane = lanes.get(record.kafka_topic)
-            if lane is None:
-                lane = self._new_lane(record.kafka_topic)
-            lane.direct[sequence] = shipment
+        if len({each.kafka_topic for each in records}) == 1:
+            lane = self._lane_of(records[0].kafka_topic)
+            lane.direct.update(zip(sequences, shipments, strict=True))
+            if lane.state is LaneState.OPEN:
+                lane.in_flight += len(shipments)
+                return shipments
+            lane.waiting += shipments
+            return due
+        for shipment in shipments:
+            lane = self._lane_of(shipment.record.kafka_topic)
+            lane.direct[shipment.sequence] = shipment
             if lane.state is LaneState.OPEN:
                 lane.in_flight += 1
                 due.append(shipment)
             else:
                 lane.waiting.append(shipment)
-        self._sequence = sequence
-        self._count += len(records)
-        self.unsettled.take(len(records), total_bytes)
         return due
 
     def add_spooled(
@@ -160,7 +167,7 @@ class Outbox:
             self._sequence += 1
             self._count += 1
             shipment = Shipment(self._sequence, record, None, 0, now, entry, is_counted=False)
-            lane = self._lanes.get(record.kafka_topic) or self._new_lane(record.kafka_topic)
+            lane = self._lane_of(record.kafka_topic)
             lane.spooled[self._sequence] = shipment
             if lane.state is LaneState.OPEN:
                 lane.in_flight += 1
@@ -169,10 +176,12 @@ class Outbox:
                 lane.waiting.append(shipment)
         return due
 
-    def _new_lane(self, kafka_topic: str) -> Lane:
-        lane = self._lanes[kafka_topic] = Lane(kafka_topic)
-        if self._is_sealed:
-            lane.state = LaneState.GATHERING
+    def _lane_of(self, kafka_topic: str) -> Lane:
+        lane = self._lanes.get(kafka_topic)
+        if lane is None:
+            lane = self._lanes[kafka_topic] = Lane(kafka_topic)
+            if self._is_sealed:
+                lane.state = LaneState.GATHERING
         return lane
 
     def attach(self, shipment: Shipment, entry: object) -> None:

@@ -22,6 +22,13 @@ class Settleable(Protocol):
         """Note that Kafka, or the disk, has the record."""
 
 
+class DeliveryError(Protocol):
+    """What librdkafka says of a record that failed."""
+
+    def name(self) -> str:
+        """Name the error, as `_MSG_TIMED_OUT`."""
+
+
 class Joint(msgspec.Struct, eq=False, gc=False):
     """One PUBLISH of which several records came: it is acknowledged when the last one is safe."""
 
@@ -76,6 +83,16 @@ class Shipment(msgspec.Struct, eq=False, gc=False):
     """librdkafka refused the record itself, not a batch that it travelled in."""
     is_overtaken: bool = False
     """A newer record of the same key was confirmed before this one; counted once."""
+    reports: "list[tuple[Shipment, str | None]] | None" = None
+    """Where its delivery report goes: that of the producer which had it first, and no other."""
+
+    def __call__(self, error: "DeliveryError | None", _: object) -> None:
+        """Take the delivery report: a shipment is its own callback, which spares it another object.
+
+        Measured, a record: 0.65 us to produce it so, 1.12 with a `partial`, 1.11 with a method.
+        """
+        assert self.reports is not None, "a report of what was not produced"
+        self.reports.append((self, None if error is None else error.name()))
 
 
 class Unsettled(msgspec.Struct, eq=False):

@@ -1,6 +1,7 @@
 """The order in which PUBACKs leave: the order in which their PUBLISHes came."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
@@ -44,6 +45,14 @@ class AckLedger:
         receipt = Receipt(packet_id)
         self._owed.append(receipt)
         return receipt
+
+    def open_all(self, packet_ids: Sequence[int | None]) -> list[Receipt | None]:
+        """Open a receipt for each PUBLISH of one read, in their order; None for QoS 0."""
+        if None in packet_ids:
+            return [None if each is None else self.open(each) for each in packet_ids]
+        receipts = [Receipt(each) for each in packet_ids]  # type: ignore[arg-type]  # no None here
+        self._owed += receipts
+        return receipts  # type: ignore[return-value]  # list is invariant
 
     def settle(self, receipt: Receipt) -> None:
         """Mark a PUBLISH of this ledger as safe to acknowledge."""

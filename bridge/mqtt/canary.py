@@ -143,6 +143,10 @@ class Canary:
 
     # ------------------------------------------------------------------ back
 
+    def may_be_among(self, packets: Sequence[Inbound]) -> bool:
+        """Tell whether any of them has a topic of ours: 40 ns a packet, `take` 250."""
+        return not self._by_topic.keys().isdisjoint([packet.topic for packet in packets])
+
     def take(self, packet: Inbound, events: list[Event], now: float) -> bool:
         """Tell whether this is a canary of ours; one that proves something is reported."""
         probe = self._by_topic.get(packet.topic)

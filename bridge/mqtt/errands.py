@@ -133,8 +133,12 @@ class Errands:
         The receipt of a canary settles at once, so its PUBACK leaves in its turn.
         """
         canary = self.canary
-        if canary is None and None not in received.receipts:
-            return received, 0
+        if None not in received.receipts:
+            if canary is None:
+                return received, 0
+            if not canary.may_be_among(received.packets):
+                canary.note_busy(now)
+                return received, 0
         ours: set[int] = set()
         canaries = 0
         for position, packet in enumerate(received.packets):

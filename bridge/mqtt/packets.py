@@ -1,6 +1,6 @@
 """Packets as the rest of the bridge sees them; `codec.py` makes them."""
 
-from typing import Protocol
+from typing import Protocol, final
 
 import msgspec
 
@@ -33,6 +33,7 @@ class Publish(Protocol):
         """MQTT 5 User Properties, in the order they were sent, names may repeat."""
 
 
+@final
 class PoisonPublish(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A PUBLISH whose frame is sound but which cannot be taken: refused content, or too large.
 

@@ -23,7 +23,7 @@ from msgspec import structs
 
 from bridge.errors import PeerError
 from bridge.mqtt import codec
-from bridge.mqtt.ack_ledger import AckLedger, Receipt
+from bridge.mqtt.ack_ledger import AckLedger
 from bridge.mqtt.canary import Canary
 from bridge.mqtt.connack import findings_of
 from bridge.mqtt.errands import Errands
@@ -242,11 +242,7 @@ class Session:
     def _receive_publishes(self, events: list[Event], now: float) -> None:
         decoder = self._decoder
         packets, decoder.publishes = decoder.publishes, []
-        open_receipt = self.ledger.open
-        receipts: list[Receipt | None] = []
-        for packet in packets:
-            packet_id = packet.packet_id
-            receipts.append(None if packet_id is None else open_receipt(packet_id))
+        receipts = self.ledger.open_all([packet.packet_id for packet in packets])
         received, canaries = self._errands.sift(
             Received(packets, receipts), self.ledger, events, now
         )

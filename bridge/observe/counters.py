@@ -207,12 +207,12 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
         default_factory=lambda: _zeros(ProtocolErrorKind)
     )
 
-    def note_type(self, device_type: str, status: Status) -> None:
-        """Count a message, which `messages` counts too, with the type of its device."""
+    def note_type(self, device_type: str, status: Status, count: int = 1) -> None:
+        """Count messages, which `messages` counts too, with the type of their device."""
         by_status = self.messages_by_type.get(device_type)
         if by_status is None:
             by_status = self.messages_by_type[device_type] = _zeros(Status)
-        by_status[status] += 1
+        by_status[status] += count
 
     def residue(self, in_flight: int, spooled: int = 0) -> int:
         """Return what conservation leaves over; other than 0 is our bug."""

@@ -8,7 +8,7 @@ from bridge.fleet.limits import Limit, Limits, limit_of_device, limit_of_route
 from bridge.fleet.registry import DeviceEntry
 from bridge.kafka.record import Instant
 from bridge.pipeline.identity import Address
-from bridge.pipeline.verdict import Dropped, Layer, Reason, Rejected
+from bridge.pipeline.verdict import Dropped, Layer, Reason, Rejected, Telemetry
 
 
 class Allowance(NamedTuple):
@@ -58,6 +58,30 @@ class Allowance(NamedTuple):
                 return None
         if self.limits.admit(address.key, limit, measured_at_us, received.monotonic_s):
             return None
+        return self._refuse(limit, timestamp)
+
+    def judge_all(
+        self,
+        addresses: Sequence[Address],
+        entries: Sequence[DeviceEntry | None],
+        received: Instant,
+        verdicts: Sequence[Telemetry],
+    ) -> list[tuple[int, Rejected | Dropped]]:
+        """Do the same for many whose time was judged: give the places of those too many."""
+        excess: list[tuple[int, Rejected | Dropped]] = []
+        by_filter, admit, now_s = self.by_filter, self.limits.admit, received.monotonic_s
+        rows = zip(addresses, entries, verdicts, strict=True)
+        for place, (address, entry, verdict) in enumerate(rows):
+            limit = by_filter[address.route.filter]  # type: ignore[union-attr]  # there is one
+            if limit is None:
+                continue
+            if entry is not None and entry.limits is not None:
+                limit = limit_of_device(limit, entry.limits.per_device_per_s, entry.limits.burst)
+            if limit is not None and not admit(address.key, limit, verdict.measured_at_us, now_s):
+                excess.append((place, self._refuse(limit, verdict.timestamp)))
+        return excess
+
+    def _refuse(self, limit: Limit, timestamp: str | None) -> Rejected | Dropped:
         if self.is_dropped:
             return Dropped(Reason.RATE_LIMITED)
         return Rejected(Reason.RATE_LIMITED, Layer.POLICY, limit.explain(), timestamp=timestamp)

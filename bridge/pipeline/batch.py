@@ -5,17 +5,19 @@ registry must say that this device is assigned to that gateway. Else whoever may
 device id could speak for all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from bridge.fleet.registry import Registry
-from bridge.kafka.record import Reading
+from bridge.kafka.record import Instant, Reading
 from bridge.mqtt.packets import Publish
 from bridge.pipeline.decode import decode_reading, split
 from bridge.pipeline.formats.batches import READINGS, Parts
 from bridge.pipeline.identity import DEVICE_ID_RULE, Address, is_device_id
+from bridge.pipeline.timestamps import Timestamp, read_timestamp
+from bridge.pipeline.validate import TimeBounds
 from bridge.pipeline.verdict import Layer, Reason, Rejected
 from bridge.pipeline.wording import quote
 
@@ -93,6 +95,31 @@ def reopen_reading(  # noqa: PLR0913 - what is known of one reading
     message = decode_reading(packet.payload, packet.content_type, address)
     shared = {name: value for name, value in head.items() if name not in _OWN}
     return _piece(reading, message, address, registry, shared, is_own="device_id" in head)
+
+
+def newest_of(
+    pieces: Sequence[Piece],
+    received: Instant,
+    bounds: TimeBounds,
+    is_known: Callable[[Piece, str], bool],
+) -> tuple[bool, int | None]:
+    """Tell whether anything in a batch is new, and the newest time that validation will take.
+
+    What validation will refuse pays for nothing, and sets no mark that would lie ahead.
+    """
+    newest_us, is_new = None, False
+    for piece in pieces:
+        timestamp = None
+        if type(piece.message) is dict:
+            timestamp = read_timestamp(piece.message.get("timestamp"))
+        if type(timestamp) is not Timestamp or timestamp.text is None:
+            is_new = True
+            continue
+        measured_at_us = timestamp.measured_at_us
+        if bounds.is_judged and bounds.hold(measured_at_us, received.unix_us):
+            newest_us = max(newest_us or measured_at_us, measured_at_us)
+        is_new = is_new or not is_known(piece, timestamp.text)
+    return is_new, newest_us
 
 
 def _piece(  # noqa: PLR0913 - what is known of one reading

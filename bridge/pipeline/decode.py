@@ -70,15 +70,21 @@ class Decoding:
         """Give the decoded value, or the Rejected that says why there is none."""
         route = address.route
         assert route is not None, "a message without a route came to be decoded"
-        format_name = _choose(payload, content_type, route)
-        if type(format_name) is Rejected:
-            return format_name
+        is_usual = content_type is None and 0 < len(payload) <= route.payload_bytes_max
+        format_name = route.format if is_usual else _choose(payload, content_type, route)
         if format_name == "json":
             return decode_json(payload)
+        if type(format_name) is Rejected:
+            return format_name
         message = self._own.get(route.filter, _COMMON)[format_name](payload)
         if format_name in _WITHOUT_DEVICE_ID and type(message) is dict:
             message.setdefault("device_id", address.device_id)
         return message
+
+
+def is_of_routes(decode_: object) -> bool:
+    """Tell whether this is `decode` of a Decoding, by which JSON is what `decode_json` says."""
+    return isinstance(getattr(decode_, "__self__", None), Decoding)
 
 
 def split(payload: bytes, content_type: str | None, address: Address) -> Any:  # noqa: ANN401

@@ -1,29 +1,28 @@
 """The stages in order: a packet goes in; a record, with its copies, or a duplicate comes out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-from bridge.config.sections import FlaggedMode, Route, ValidationSection
+from bridge.config.sections import Route, ValidationSection
 from bridge.fleet.dedup_window import Kind, Knowledge, compact, compact_copy
 from bridge.fleet.duplicates import Duplicates
-from bridge.fleet.flagged_copies import FlaggedCopies
 from bridge.fleet.registry import Registry
 from bridge.kafka.record import Instant, Reading, Record
 from bridge.mqtt.packets import Inbound, PoisonPublish, Publish
-from bridge.pipeline.allowance import Allowance
-from bridge.pipeline.batch import Piece, open_batch, reopen_reading
+from bridge.pipeline.batch import Piece, newest_of, open_batch, reopen_reading
 from bridge.pipeline.dead_letter import DeadLetters
-from bridge.pipeline.decode import decode, too_large
+from bridge.pipeline.decode import is_of_routes, too_large
 from bridge.pipeline.enrich import (
     IDEMPOTENCY_KEY,
     NO_PROPERTIES,
     Identity,
-    enrich,
     identify,
+    of_reading,
     read_properties,
 )
 from bridge.pipeline.identity import NOWHERE, Address, AddressBook
-from bridge.pipeline.judge import NO_FLAGS, Judge, warnings_of
+from bridge.pipeline.judge import NO_FLAGS, warnings_of
+from bridge.pipeline.policy import Policy
 from bridge.pipeline.refusals import (
     describe_fault,
     judge_address,
@@ -31,11 +30,12 @@ from bridge.pipeline.refusals import (
     rejected_by,
 )
 from bridge.pipeline.roll import Roll
-from bridge.pipeline.route import write_opaque, write_telemetry
+from bridge.pipeline.route import write_opaque
 from bridge.pipeline.shadow import Shadow
-from bridge.pipeline.timestamps import Timestamp, read_timestamp
+from bridge.pipeline.stages import USUAL_STAGES, Stages
+from bridge.pipeline.together import SECOND_READING, Together
 from bridge.pipeline.trace_context import TraceTally
-from bridge.pipeline.validate import NOT_JUDGED, TimeBounds, validate
+from bridge.pipeline.validate import NOT_JUDGED, TimeBounds
 from bridge.pipeline.verdict import (
     Dropped,
     Duplicate,
@@ -45,6 +45,7 @@ from bridge.pipeline.verdict import (
     Readings,
     Reason,
     Rejected,
+    Said,
     Several,
     Single,
     Telemetry,
@@ -58,55 +59,13 @@ _SAME, _UNDER_WAY, _OTHER_CONTENT = (
     Knowledge.UNDER_WAY,
     Knowledge.OTHER_CONTENT,
 )
-SECOND_READING = "idempotency_id_repeated"
-"""The warning on a message whose device and id are known with another content."""
 
 
-class Stages(NamedTuple):
-    """The steps of the way; a test may put a double in the place of one."""
-
-    decode: Callable[[bytes, str | None, Address], Any] = decode
-    validate: Callable[[Any, str, int, TimeBounds], Verdict] = validate
-    enrich: Callable[[Telemetry, Instant], None] = enrich
-    write: Callable[
-        [Telemetry, Publish | Reading, Address, Mapping[str, str], Instant, Identity], Record
-    ] = write_telemetry
-
-
-_STAGES = Stages()
 _PASSED = Passed()
 
 
 Outcome: TypeAlias = Single | Readings
 """What becomes of a packet."""
-
-
-class Policy(NamedTuple):
-    """What is judged beyond the message itself: layers 3 and 4, and how many there may be."""
-
-    judge: Judge
-    registry: Registry
-    copies: FlaggedCopies
-    modes: Mapping[Layer, FlaggedMode]
-    """Where a message goes that a layer flags."""
-    allowance: Allowance | None = None
-    """How much a device may send."""
-
-    @classmethod
-    def of(
-        cls,
-        validation: ValidationSection,
-        registry: Registry,
-        allowance: Allowance | None = None,
-    ) -> "Policy":
-        """Make what the configuration says."""
-        return cls(
-            Judge(validation),
-            registry,
-            FlaggedCopies(validation.flagged_copy_interval_s),
-            {Layer.SEMANTIC: validation.semantic, Layer.BUSINESS: validation.business},
-            allowance,
-        )
 
 
 class Flow:
@@ -127,7 +86,7 @@ class Flow:
         duplicates: Duplicates | None = None,
         policy: Policy | None = None,
         registry: Registry | None = None,
-        stages: Stages = _STAGES,
+        stages: Stages = USUAL_STAGES,
         roll: Roll | None = None,
         traces: TraceTally | None = None,
         shadow: Shadow | None = None,
@@ -143,12 +102,19 @@ class Flow:
         self._policy = policy
         self._registry = registry if policy is None else policy.registry
         self._decode, self._validate, self._enrich, self._write = stages
+        self._together: Together | None = None
+        if stages[1:] == USUAL_STAGES[1:] and is_of_routes(stages.decode):
+            self._together = Together(self._addresses, self._duplicates, self)
 
     def process(self, packets: Sequence[Inbound], received: Instant) -> list[Outcome]:
         """Say what becomes of each packet, in their order."""
         self._duplicates.begin(received.monotonic_s)
-        carry = self.carry
-        carried = [carry(packet, received) for packet in packets]
+        together = self._together
+        if together is None:
+            carried = [self.carry(packet, received) for packet in packets]
+        else:
+            is_idle = self._policy is None or self._policy.is_idle
+            carried = together.carry(packets, received, self._bounds, is_judged=not is_idle)
         if self._roll is not None:
             self._roll.call(packets, carried, self._addresses)
         if self._shadow is not None:
@@ -208,7 +174,7 @@ class Flow:
         address, properties = NOWHERE, NO_PROPERTIES
         try:
             address = self._addresses[packet.topic]
-            if isinstance(packet, PoisonPublish):
+            if type(packet) is PoisonPublish:
                 return self._reject(packet, judge_poison(packet), address, properties, received)
             if packet.user_properties:
                 properties = read_properties(packet.user_properties, address.route, self._traces)
@@ -247,7 +213,7 @@ class Flow:
         message, reading, sender = piece.message, piece.reading, piece.address
         return self._carry_message(message, reading, sender, properties, received, is_limited=False)
 
-    def _carry_message(  # noqa: PLR0911, PLR0913 - what the flow knows; each way it may end
+    def _carry_message(  # noqa: PLR0913 - what the flow knows
         self,
         message: Any,  # noqa: ANN401 - decoded, or Rejected
         packet: Publish | Reading,
@@ -258,7 +224,6 @@ class Flow:
         is_limited: bool = True,
     ) -> tuple[Verdict, Single]:
         """Carry one decoded message, or one reading of a batch, which was counted as a whole."""
-        begun = b""
         try:
             if type(message) is Rejected:
                 return self._reject(packet, message, address, properties, received)
@@ -268,28 +233,81 @@ class Flow:
             identity = identify(
                 address.device_id, properties, verdict.timestamp, packet.payload, Kind.TELEMETRY
             )
-            key = identity.key
-            knowledge = self._duplicates.judge(key)
-            if knowledge is _SAME or knowledge is _UNDER_WAY:
-                return verdict, Duplicate(key, knowledge is _UNDER_WAY)
-            begun = key
-            if knowledge is _OTHER_CONTENT:
-                verdict.warnings = [*(verdict.warnings or ()), SECOND_READING]
-            outcome = self._forward(
-                verdict, packet, address, properties, received, identity, is_limited=is_limited
-            )
-            if type(outcome) is not Rejected and type(outcome) is not Dropped:
-                return verdict, outcome
-            begun = b""
-            self._duplicates.abandon(key)
-            if type(outcome) is Dropped:
-                return verdict, outcome
-            return self._reject(packet, outcome, address, properties, received)
         except Exception as error:  # noqa: BLE001 - the class docstring says why
-            if begun:
-                self._duplicates.abandon(begun)
             rejected = Rejected(Reason.INTERNAL_ERROR, _SCHEMA, describe_fault(error))
             return self._reject(packet, rejected, address, properties, received)
+        return self._carry_valid(
+            verdict,
+            identity,
+            packet,
+            address,
+            properties,
+            received,
+            is_limited=is_limited and not packet.retain,
+        )
+
+    def _carry_valid(  # noqa: PLR0913, PLR0917 - what the flow knows
+        self,
+        verdict: Telemetry,
+        identity: Identity,
+        packet: Publish | Reading,
+        address: Address,
+        properties: Mapping[str, str],
+        received: Instant,
+        *,
+        is_limited: bool = True,
+    ) -> tuple[Verdict, Single]:
+        """Carry one message that passed layers 1 and 2."""
+        key = identity.key
+        knowledge = self._duplicates.judge(key)
+        if knowledge is _SAME or knowledge is _UNDER_WAY:
+            return verdict, Duplicate(key, knowledge is _UNDER_WAY)
+        try:
+            if knowledge is _OTHER_CONTENT:
+                verdict.warnings = [*(verdict.warnings or ()), SECOND_READING]
+            said = self.ask(verdict, address, received, is_limited=is_limited)
+            outcome = self._forward(said, verdict, packet, address, properties, received, identity)
+        except Exception as error:  # noqa: BLE001 - the class docstring says why
+            outcome = Rejected(Reason.INTERNAL_ERROR, _SCHEMA, describe_fault(error))
+        return self._conclude(outcome, verdict, key, packet, address, properties, received)
+
+    def _conclude(  # noqa: PLR0913, PLR0917 - what the flow knows
+        self,
+        outcome: Record | Several | Rejected | Dropped,
+        verdict: Telemetry,
+        key: bytes,
+        packet: Publish | Reading,
+        address: Address,
+        properties: Mapping[str, str],
+        received: Instant,
+    ) -> tuple[Verdict, Single]:
+        """Make its key new again of which no record will be, and a letter where one is due."""
+        if type(outcome) is not Rejected and type(outcome) is not Dropped:
+            return verdict, outcome
+        self._duplicates.abandon(key)
+        if type(outcome) is Dropped:
+            return verdict, outcome
+        return self._reject(packet, outcome, address, properties, received)
+
+    def carry_asked(  # noqa: PLR0913, PLR0917 - what the flow knows
+        self,
+        said: Said,
+        verdict: Telemetry,
+        identity: Identity,
+        packet: Publish,
+        address: Address,
+        received: Instant,
+    ) -> tuple[Verdict, Single]:
+        """Carry one usual message, which is new, by what was said of it."""
+        try:
+            outcome = self._forward(
+                said, verdict, packet, address, NO_PROPERTIES, received, identity
+            )
+        except Exception as error:  # noqa: BLE001 - the class docstring says why
+            outcome = Rejected(Reason.INTERNAL_ERROR, _SCHEMA, describe_fault(error))
+        return self._conclude(
+            outcome, verdict, identity.key, packet, address, NO_PROPERTIES, received
+        )
 
     def _carry_batch(
         self, packet: Publish, address: Address, properties: Mapping[str, str], received: Instant
@@ -308,7 +326,7 @@ class Flow:
                 piece.message,
                 piece.reading,
                 piece.address,
-                _of_reading(properties, piece.reading.index),
+                of_reading(properties, piece.reading.index),
                 received,
                 is_limited=False,
             )
@@ -329,23 +347,15 @@ class Flow:
         policy = self._policy
         if policy is None or policy.allowance is None or packet.retain:
             return None
-        bounds, newest_us, is_new = self._bounds, None, False
-        for piece in pieces:
-            timestamp = None
-            if type(piece.message) is dict:
-                timestamp = read_timestamp(piece.message.get("timestamp"))
-            if type(timestamp) is not Timestamp or timestamp.text is None:
-                is_new = True
-                continue
-            # What validation will refuse pays for nothing, and sets no mark that would lie ahead.
-            measured_at_us = timestamp.measured_at_us
-            if bounds.is_judged and bounds.hold(measured_at_us, received.unix_us):
-                newest_us = max(newest_us or measured_at_us, measured_at_us)
-            if not is_new:
-                own = _of_reading(properties, piece.reading.index)
-                device_id, payload = piece.address.device_id, piece.reading.payload
-                key = identify(device_id, own, timestamp.text, payload, Kind.TELEMETRY).key
-                is_new = not self._duplicates.is_known(key)
+        duplicates = self._duplicates
+
+        def is_known(piece: Piece, timestamp: str) -> bool:
+            own = of_reading(properties, piece.reading.index)
+            device_id, payload = piece.address.device_id, piece.reading.payload
+            key = identify(device_id, own, timestamp, payload, Kind.TELEMETRY).key
+            return duplicates.is_known(key)
+
+        is_new, newest_us = newest_of(pieces, received, self._bounds, is_known)
         if not is_new:
             return None
         entry = policy.registry.look_up(address.device_id)
@@ -374,48 +384,57 @@ class Flow:
             if excess is None:
                 return _PASSED, write_opaque(packet, address, properties, received, identity)
         except Exception:
-            self._abandon(identity)
+            self._duplicates.abandon(identity.key if identity else b"")
             raise
-        self._abandon(identity)
+        self._duplicates.abandon(identity.key if identity else b"")
         if type(excess) is Dropped:
             return _PASSED, excess
         return self._reject(packet, excess, address, properties, received)
 
-    def _abandon(self, identity: Identity | None) -> None:
-        """Make a key new again of which no record will be."""
-        if identity is not None:
-            self._duplicates.abandon(identity.key)
+    def ask(
+        self, verdict: Telemetry, address: Address, received: Instant, *, is_limited: bool = True
+    ) -> Said:
+        """Ask whether a message is one too many, and what layers 3 and 4 say of it."""
+        policy = self._policy
+        if policy is None:
+            return NO_FLAGS
+        entry = policy.registry.look_up(address.device_id)
+        if policy.allowance is not None and is_limited:
+            excess = policy.allowance.judge(
+                address,
+                entry,
+                received,
+                measured_at_us=verdict.measured_at_us if self._bounds.is_judged else None,
+                timestamp=verdict.timestamp,
+            )
+            if excess is not None:
+                return excess
+        return policy.judge.judge(verdict.message, address.device_id, entry)
+
+    def ask_all(
+        self, verdicts: Sequence[Telemetry], addresses: Sequence[Address], received: Instant
+    ) -> Sequence[Said]:
+        """Do the same for many; none of them was received as retained."""
+        assert self._policy is not None, "asked without a policy"
+        return self._policy.ask_all(verdicts, addresses, received)
 
     def _forward(  # noqa: PLR0913, PLR0917 - what the flow knows of the message
         self,
+        said: Said,
         verdict: Telemetry,
         packet: Publish | Reading,
         address: Address,
         properties: Mapping[str, str],
         received: Instant,
         identity: Identity,
-        *,
-        is_limited: bool,
     ) -> Record | Several | Rejected | Dropped:
-        """Judge a message by its number and by layers 3 and 4, and make of it what they say."""
-        flags: Sequence[Flag] = NO_FLAGS
-        policy = self._policy
-        if policy is not None:
-            entry = policy.registry.look_up(address.device_id)
-            if policy.allowance is not None and is_limited and not packet.retain:
-                excess = policy.allowance.judge(
-                    address,
-                    entry,
-                    received,
-                    measured_at_us=verdict.measured_at_us if self._bounds.is_judged else None,
-                    timestamp=verdict.timestamp,
-                )
-                if excess is not None:
-                    return excess
-            flags = policy.judge.judge(verdict.message, address.device_id, entry)
-        if not flags:
+        """Make of a message what was said of it."""
+        if not said:
             self._enrich(verdict, received)
             return self._write(verdict, packet, address, properties, received, identity)
+        if type(said) is Rejected or type(said) is Dropped:
+            return said
+        flags, policy = said, self._policy
         assert policy is not None, "flagged without a policy"
         for flag in flags:
             if policy.modes[flag.layer] == "dlq":
@@ -475,9 +494,3 @@ class Flow:
                 return rejected, Duplicate(identity.key, knowledge is _UNDER_WAY)
         letter = self._dead_letters.write(packet, rejected, address, properties, received, identity)
         return rejected, letter
-
-
-def _of_reading(properties: Mapping[str, str], index: int) -> Mapping[str, str]:
-    """Give what holds of one reading: a key that the publisher gave is that of the whole batch."""
-    key = properties.get(IDEMPOTENCY_KEY)
-    return {**properties, IDEMPOTENCY_KEY: f"{key}.{index}"} if key else properties

@@ -30,6 +30,10 @@ class Address(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Key of the records of this device."""
     is_valid: bool
     """True: there is a route and the device id keeps the rule."""
+    is_plain: bool = False
+    """True: besides, what comes here is telemetry in JSON unless it says otherwise of itself."""
+    payload_bytes_max: int = 0
+    """Of the route, where it is plain."""
 
 
 NOWHERE = Address(route=None, device_id="", key=b"", is_valid=False)
@@ -60,10 +64,13 @@ class AddressBook(dict[str, Address]):
         for topic_filter, route in self._routes:
             device_id = topic_filter.device_id_from(topic)
             if device_id is not None:
+                is_valid = is_device_id(device_id) is not None
                 return Address(
                     route=route,
                     device_id=device_id,
                     key=cut(device_id, _KEY_BYTES_MAX),
-                    is_valid=is_device_id(device_id) is not None,
+                    is_valid=is_valid,
+                    is_plain=is_valid and route.kind == "telemetry" and route.format == "json",
+                    payload_bytes_max=route.payload_bytes_max,
                 )
         return NOWHERE

@@ -26,6 +26,7 @@ _VERSIONS_KEPT_MAX: Final = 1_024
 
 Bounds: TypeAlias = tuple[float, float]
 _UNKNOWN: Final = object()
+_NUMBERS: Final = frozenset((int, float))
 NO_FLAGS: Final[tuple[Flag, ...]] = ()
 _NOTHING: Final[Mapping[str, Any]] = {}
 _KILOMETRE_M: Final = 1_000
@@ -51,6 +52,11 @@ class Judge:
         self._recalls = [read_recall(text) for text in validation.firmware_recalled]
         self._recall_of: dict[str, Recall | None] = {}
 
+    @property
+    def has_ranges(self) -> bool:
+        """True where a device of no type has to keep to any."""
+        return bool(self._ranges)
+
     def judge(
         self, message: dict[str, Any], device_id: str, entry: DeviceEntry | None
     ) -> Sequence[Flag]:
@@ -63,12 +69,34 @@ class Judge:
             ranges = self._ranges_of_type.get(entry.type, ranges)
         metadata = message.get("metadata", _NOTHING)
         flags: Sequence[Flag] = NO_FLAGS
-        if not (_are_within(message["metrics"], ranges) and _are_within(metadata, ranges)):
+        if ranges and not (
+            _are_within(message["metrics"], ranges) and _are_within(metadata, ranges)
+        ):
             flags = self._judge_ranges(message, entry, ranges)
         if entry is None or self._is_expected(metadata, entry):
             return flags
         about_device = self._judge_device(metadata, device_id, entry)
         return [*flags, *about_device] if about_device else flags
+
+    def judge_all(
+        self,
+        messages: Sequence[dict[str, Any]],
+        device_ids: Sequence[str],
+        entries: Sequence[DeviceEntry | None],
+    ) -> Sequence[Sequence[Flag]]:
+        """Do the same for many: where all are well, a few calls say so of all of them."""
+        metadata = [each.get("metadata", _NOTHING) for each in messages]
+        tables = [*[each["metrics"] for each in messages], *metadata]
+        is_well = _are_all_within(tables, self._ranges)
+        is_expected, own = self._is_expected, self._ranges_of_type
+        return [
+            NO_FLAGS
+            if is_well and (entry is None or (entry.type not in own and is_expected(about, entry)))
+            else self.judge(message, device_id, entry)
+            for message, about, device_id, entry in zip(
+                messages, metadata, device_ids, entries, strict=True
+            )
+        ]
 
     # ------------------------------------------------------------------ layer 3
 
@@ -187,6 +215,16 @@ def _are_within(table: Mapping[str, Any], ranges: Mapping[str, Bounds]) -> bool:
             low, high = ranges[name]
             if (kind is not float and kind is not int) or not low <= value <= high:
                 return False
+    return True
+
+
+def _are_all_within(tables: Sequence[Mapping[str, Any]], ranges: Mapping[str, Bounds]) -> bool:
+    for name, (low, high) in ranges.items():
+        values = [each[name] for each in tables if name in each]
+        if values and not (_NUMBERS.issuperset(map(type, values)) and low <= min(values)):
+            return False
+        if values and max(values) > high:
+            return False
     return True
 
 

@@ -11,8 +11,8 @@ from bridge.pipeline.identity import Address
 from bridge.pipeline.verdict import Telemetry
 from bridge.pipeline.wording import CONTENT_TYPE_BYTES_MAX, cut
 
-_ENCODER = msgspec.json.Encoder()
-_CONTENT_TYPE = ("content-type", b"application/json")
+encode = msgspec.json.Encoder().encode
+CONTENT_TYPE = ("content-type", b"application/json")
 _OCTET_STREAM = b"application/octet-stream"
 
 
@@ -27,7 +27,7 @@ def write_telemetry(  # noqa: PLR0913, PLR0917 - what the flow knows of the mess
     """Write the record of an enriched message."""
     route = address.route
     assert route is not None, "telemetry without a route"
-    headers: Headers = [_CONTENT_TYPE, ("idempotency-key", identity.header)]
+    headers: Headers = [CONTENT_TYPE, ("idempotency-key", identity.header)]
     is_retained = packet.retain
     origin: Origin = packet
     if packet.user_properties:
@@ -37,7 +37,7 @@ def write_telemetry(  # noqa: PLR0913, PLR0917 - what the flow knows of the mess
     return Record(
         route.kafka_topic,
         address.key,
-        _ENCODER.encode(telemetry.message),
+        encode(telemetry.message),
         headers,
         received,
         origin,

@@ -20,6 +20,7 @@ _SECONDS_BELOW = 100_000_000_000  # Contract section 4: Unix seconds below 1e11,
 EXACT_BELOW = 1e15
 """A float below it can be scaled by 1,000 without losing the fraction it still has."""
 
+_MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NAIVE = datetime(1970, 1, 1)  # noqa: DTZ001 - arithmetic in UTC throughout
 _FIRST_US = -62_135_596_800 * _US_PER_S  # 0001-01-01T00:00:00Z, the first that datetime holds.
@@ -66,6 +67,16 @@ def read_timestamp(sent: Any) -> Timestamp | str:  # noqa: ANN401 - whatever sto
     if isinstance(sent, bool) or not isinstance(sent, int | float):
         return f"timestamp {quote(sent)} is neither an RFC 3339 string nor a number"
     return _read_number(sent)
+
+
+def read_canonical(sent: list[Any]) -> list[int] | None:
+    """Read timestamps that are in the record's form already; None where one is not."""
+    if set(map(type, sent)) != {str} or not all(map(_CANONICAL, sent)):
+        return None
+    try:
+        return [(instant - _EPOCH) // _MICROSECOND for instant in map(_from_iso, sent)]
+    except ValueError:
+        return None  # Year 0, which datetime lacks, or no such day.
 
 
 def write_timestamp(measured_at_us: int) -> str | None:

@@ -18,7 +18,7 @@ HOST_CLOCK_UNSYNCHRONISED = "host_clock_unsynchronised"
 
 _US_PER_S = 1_000_000
 _MISSING = object()
-_SCALARS = frozenset((int, float, str, bool, type(None)))
+SCALARS = frozenset((int, float, str, bool, type(None)))
 
 
 class TimeBounds(msgspec.Struct, frozen=True, gc=False):
@@ -82,7 +82,7 @@ def _are_metrics(metrics: dict[str, Any]) -> bool:
         return False
     if len("".join(metrics)) > NAME_CHARACTERS_MAX and max(map(len, metrics)) > NAME_CHARACTERS_MAX:
         return False
-    return _SCALARS.issuperset(map(type, metrics.values()))
+    return SCALARS.issuperset(map(type, metrics.values()))
 
 
 def _explain_metrics(message: dict[str, Any]) -> str:
@@ -99,7 +99,7 @@ def _explain_metrics(message: dict[str, Any]) -> str:
                 f"metric name {quote(name)} has {len(name)} characters,"
                 f" expected 1 to {NAME_CHARACTERS_MAX}"
             )
-        if type(value) not in _SCALARS:
+        if type(value) not in SCALARS:
             return (
                 f"metric {quote(name)} is {quote(value)},"
                 " expected a number, string, boolean or null"

@@ -1,6 +1,7 @@
 """What becomes of a message, as values: no stage raises because of what a device sent."""
 
 import enum
+from collections.abc import Sequence
 from typing import Any, TypeAlias, final
 
 import msgspec
@@ -129,3 +130,5 @@ class Readings(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 Verdict: TypeAlias = Telemetry | Rejected
 """What validation says; whether the message is known already is asked after it."""
+Said: TypeAlias = Rejected | Dropped | Sequence[Flag]
+"""What limits and layers 3 and 4 say of a message: mostly nothing."""

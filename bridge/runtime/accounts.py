@@ -1,5 +1,6 @@
 """Where each message ended: receipts settled, and everything counted."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
@@ -39,8 +40,8 @@ class Books(msgspec.Struct, frozen=True):
     latency: LatencyHistogram
     active: ActiveDevices
     log: EventLog
-    type_of: Callable[[bytes], str] | None = None
-    """Label of the type of a device; None, there is no registry."""
+    types_of: Callable[[Sequence[bytes]], Iterable[str]] | None = None
+    """Labels of the types of devices; None, there is no registry."""
     witnesses: Witnesses = msgspec.field(default_factory=Witnesses)
     examples: Examples | None = None
     """Of dead letters, as they were written; None, `ops.examples` is off."""
@@ -56,7 +57,7 @@ class Accounts:
     def __init__(self, books: Books, duplicates: Duplicates, journal: Journal) -> None:
         self._counters = books.counters
         self._latency = books.latency
-        self._type_of = books.type_of
+        self._types_of = books.types_of
         self._witnesses = books.witnesses
         self._duplicates = duplicates
         self._journal = journal
@@ -159,14 +160,18 @@ class Accounts:
             counters.settled[Outcome.DEAD_LETTERED] += 1
 
     def _count_types(self, shipments: Iterable[Shipment]) -> None:
-        """Count the same messages by the type of their device: 0.6 us each, with a registry."""
-        type_of, note = self._type_of, self._counters.note_type
-        if type_of is None:
+        """Count the same messages by the type of their device."""
+        if self._types_of is None:
             return
-        for shipment in shipments:
-            record = shipment.record
-            if record.dead_letter is None or not record.dead_letter.is_copy:
-                note(type_of(record.key), _status(record))
+        records = [
+            each.record
+            for each in shipments
+            if each.record.dead_letter is None or not each.record.dead_letter.is_copy
+        ]
+        types = self._types_of([each.key for each in records])
+        counts = Counter(zip(types, map(_status, records), strict=True))
+        for (device_type, status), count in counts.items():
+            self._counters.note_type(device_type, status, count)
 
     def settle_spooled(self, safe: list[Safe], now: float) -> None:
         """Settle the receipts of what is on disk; a duplicate of it is known from now on."""

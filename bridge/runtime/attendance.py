@@ -122,26 +122,21 @@ class Attendance:
             self.talkers.note(Kind.ERRORS, errors, now_s)
 
     def _note_drifts(self, received: Instant) -> None:
-        unix_us, now_s, note = received.unix_us, received.monotonic_s, self.drifts.note
+        unix_us, now_s, roll = received.unix_us, received.monotonic_s, self.roll
         host = self.host
         if not host.is_kept:
             host.note(
                 (
                     (device, (unix_us - measured_us) * _S_PER_US)
-                    for device, measured_us in zip(
-                        self.roll.devices, self.roll.measured_us, strict=True
-                    )
+                    for device, measured_us in zip(roll.devices, roll.measured_us, strict=True)
                     if measured_us is not None
                 ),
                 now_s,
             )
         if host.doubt is not None:
             return
-        for device, measured_us in zip(self.roll.devices, self.roll.measured_us, strict=True):
-            if measured_us is not None:
-                fact = note(device, (unix_us - measured_us) * _S_PER_US, now_s)
-                if fact is not None:
-                    self._narrator.tell_clock(fact)
+        for fact in self.drifts.note_all(roll.devices, roll.measured_us, unix_us, now_s):
+            self._narrator.tell_clock(fact)
 
     def _note_offset(self, device: bytes, offset_s: float) -> None:
         self.talkers.note_offset(device, offset_s, self._now_s)

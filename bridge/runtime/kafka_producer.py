@@ -28,6 +28,7 @@ _LOOK_S: Final = 0.05
 _LOGGER: Final = logging.getLogger("librdkafka")
 
 Report = tuple[Shipment, str | None]
+Callback = Callable[[KafkaError | None, Message], None]
 Properties = Mapping[str, str | int | float | bool]
 
 
@@ -62,6 +63,8 @@ class KafkaProducer:
         self.generation = 0
         """Grows with each rebuild; what was sent aside to an older one may never be reported."""
         self._reports: list[Report] = []
+        self._void_reports: list[list[Report]] = []
+        """Of producers that were replaced: emptied, since nobody reads what is told so late."""
         self._fatal_error = ""
         """What the current producer died of; the records it had only tell that they were purged."""
         self._statistics = ""
@@ -137,6 +140,7 @@ class KafkaProducer:
             self._replace()
         self.generation += 1
         self._under_way = 0
+        self._void_reports.append(self._reports)
         self._reports = []
         died_of, self._fatal_error = self._fatal_error, ""
         return died_of
@@ -161,10 +165,15 @@ class KafkaProducer:
         if self._successor is not None:
             return shipments
         produce = self._handle.producer.produce
-        on_delivery = self._on_delivery if self.note_place is None else self._on_placed_delivery
+        is_place_asked = self.note_place is not None
         reports = self._reports
         for position, shipment in enumerate(shipments):
             record = shipment.record
+            if shipment.reports is None:
+                shipment.reports = reports
+            callback: Callback = shipment
+            if is_place_asked or shipment.reports is not reports:
+                callback = self._callback_of(shipment)
             try:
                 # By position: 1.06 us a record, by keyword 1.68.
                 produce(
@@ -172,7 +181,7 @@ class KafkaProducer:
                     record.value,
                     record.key,
                     PARTITION_UA,
-                    partial(on_delivery, reports, shipment),
+                    callback,
                     None,
                     record.received.unix_us // 1_000,
                     record.headers,  # type: ignore[arg-type]  # list is invariant
@@ -187,11 +196,14 @@ class KafkaProducer:
         self._under_way += len(shipments)
         return ()
 
-    @staticmethod
-    def _on_delivery(
-        reports: list[Report], shipment: Shipment, error: KafkaError | None, _: Message
-    ) -> None:
-        reports.append((shipment, None if error is None else error.name()))
+    def _callback_of(self, shipment: Shipment) -> Callback:
+        """Give what takes the report of a shipment that cannot do so itself.
+
+        One that an older producer had reports to that one for ever, so that a late report of it is
+        no report of this producer.
+        """
+        take = _note if self.note_place is None else self._on_placed_delivery
+        return partial(take, self._reports, shipment)
 
     def _on_placed_delivery(
         self, reports: list[Report], shipment: Shipment, error: KafkaError | None, told: Message
@@ -199,7 +211,7 @@ class KafkaProducer:
         """Take a report whose place is asked for; no other report pays for it."""
         if error is None and self.note_place is not None:
             self.note_place(shipment, told.partition() or 0, told.offset() or 0)
-        self._on_delivery(reports, shipment, error, told)
+        _note(reports, shipment, error, told)
 
     def send_aside(
         self,
@@ -241,6 +253,8 @@ class KafkaProducer:
         except KafkaException as error:
             # A fatal error may be raised here; the records it concerns are reported one by one.
             self._on_error(error.args[0].name(), error.args[0].str())
+        for void in self._void_reports:
+            void.clear()
         if not self._reports:
             self._swap_if_done()
             return []
@@ -290,6 +304,10 @@ class KafkaProducer:
         """Drop what is still queued: it is unacknowledged, and the MQTT broker has it."""
         self._handle.producer.purge(blocking=False)
         self._handle.producer.poll(0)
+
+
+def _note(reports: list[Report], shipment: Shipment, error: KafkaError | None, _: Message) -> None:
+    reports.append((shipment, None if error is None else error.name()))
 
 
 class Handle:

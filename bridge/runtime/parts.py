@@ -17,7 +17,9 @@ from bridge.observe.examples import Examples
 from bridge.observe.log import EventLog
 from bridge.pipeline.allowance import Allowance
 from bridge.pipeline.decode import Decoding, decoding_of
-from bridge.pipeline.flow import Flow, Policy, Stages
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.policy import Policy
+from bridge.pipeline.stages import Stages
 from bridge.runtime import clock
 from bridge.runtime.accounts import Books
 from bridge.runtime.checkpoints import Checkpoints
@@ -131,7 +133,7 @@ class Parts:
             LatencyHistogram(),
             ActiveDevices(now_s=clock.monotonic_s()),
             log,
-            type_of=None if self._config.registry is None else self.registry.label_of,
+            types_of=None if self._config.registry is None else self.registry.labels_of,
             examples=Examples() if self._config.ops.examples else None,
         )
 

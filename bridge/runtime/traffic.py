@@ -135,8 +135,9 @@ class Traffic:
         if self._shedder is not None and self._shedder.is_dropping:
             records, owed, dropped = self._shedder.split(records, owed)
             self._accounts.settle_shed(dropped)
-        self._fit_dead_letters(records)
-        self._narrator.tell_dead_letters(records)
+        if [each for each in records if each.dead_letter is not None]:
+            self._fit_dead_letters(records)
+            self._narrator.tell_dead_letters(records)
         self._books.active.note(
             {each.key for each in records if each.dead_letter is None}, at.monotonic_s
         )

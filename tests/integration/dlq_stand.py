@@ -15,7 +15,8 @@ from bridge.config.sections import Route, ValidationSection
 from bridge.fleet.registry import DeviceEntry, Registry
 from bridge.kafka.record import Instant, Record
 from bridge.kafka.rows import rfc3339
-from bridge.pipeline.flow import Flow, Policy
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.policy import Policy
 from bridge.pipeline.verdict import Several
 from bridge.runtime.clock import instant
 from tests.pipeline.given import Packet

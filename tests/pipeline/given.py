@@ -9,7 +9,8 @@ import msgspec
 from bridge.config.sections import Route, ValidationSection
 from bridge.kafka.record import Instant, Record
 from bridge.mqtt.packets import Inbound
-from bridge.pipeline.flow import Flow, Stages
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.stages import Stages
 
 DEVICE = "dev-0001"
 TOPIC = "devices/dev-0001/telemetry"

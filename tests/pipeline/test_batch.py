@@ -16,7 +16,8 @@ from bridge.fleet.limits import Limits
 from bridge.fleet.registry import DeviceEntry, Registry
 from bridge.kafka.record import Record
 from bridge.pipeline.allowance import Allowance
-from bridge.pipeline.flow import Flow, Policy
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.policy import Policy
 from bridge.pipeline.verdict import Dropped, Duplicate, Readings, Single
 from tests.pipeline.given import DEVICE, RECEIVED, TIMESTAMP, Packet, headers, value
 

@@ -8,7 +8,8 @@ import pytest
 from bridge.config.sections import Route, ValidationSection
 from bridge.fleet.registry import DeviceEntry, Registry
 from bridge.kafka.record import Record
-from bridge.pipeline.flow import Flow, Outcome, Policy
+from bridge.pipeline.flow import Flow, Outcome
+from bridge.pipeline.policy import Policy
 from bridge.pipeline.verdict import Several
 from tests.pipeline.given import RECEIVED, Packet, message
 

@@ -8,8 +8,8 @@ from hypothesis import given, strategies as st
 
 from bridge.config.sections import Route
 from bridge.mqtt.packets import PoisonPublish
-from bridge.pipeline.flow import Stages
 from bridge.pipeline.identity import Address, AddressBook
+from bridge.pipeline.stages import Stages
 from tests.pipeline.given import (
     DEVICE,
     MESSAGE,

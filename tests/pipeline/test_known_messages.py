@@ -6,7 +6,9 @@ from bridge.config.sections import Route, ValidationSection
 from bridge.fleet.dedup_window import DedupWindow
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.record import Record
-from bridge.pipeline.flow import SECOND_READING, Flow, Outcome, Stages
+from bridge.pipeline.flow import Flow, Outcome
+from bridge.pipeline.stages import Stages
+from bridge.pipeline.together import SECOND_READING
 from bridge.pipeline.verdict import Duplicate
 from tests.pipeline.given import PAYLOAD, RECEIVED, Packet, message
 

@@ -11,7 +11,8 @@ from bridge.fleet.limits import Limits
 from bridge.fleet.registry import Registry
 from bridge.kafka.record import Record
 from bridge.pipeline.allowance import Allowance
-from bridge.pipeline.flow import Flow, Policy
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.policy import Policy
 from bridge.pipeline.verdict import Duplicate
 from tests.pipeline.given import RECEIVED, Packet, headers
 

@@ -12,8 +12,9 @@ from bridge.config.sections import BridgeConfig, Route, ValidationSection
 from bridge.fleet.registry import DeviceEntry, Registry
 from bridge.kafka.record import Record
 from bridge.pipeline.decode import decoding_of
-from bridge.pipeline.flow import Flow, Policy
+from bridge.pipeline.flow import Flow
 from bridge.pipeline.letters.letter import Letter, read_letter
+from bridge.pipeline.policy import Policy
 from bridge.pipeline.rule_set import RuleSet
 from bridge.pipeline.sampling import Sampling, Side, Source, shares
 from bridge.pipeline.verdict import Readings, Several

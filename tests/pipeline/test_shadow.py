@@ -15,7 +15,8 @@ from bridge.fleet.registry import DeviceEntry, Registry
 from bridge.kafka.record import Record
 from bridge.mqtt.packets import Inbound, PoisonPublish
 from bridge.pipeline.decode import decode
-from bridge.pipeline.flow import Flow, Outcome, Policy
+from bridge.pipeline.flow import Flow, Outcome
+from bridge.pipeline.policy import Policy
 from bridge.pipeline.rule_set import RuleSet
 from bridge.pipeline.shadow import Shadow
 from bridge.pipeline.verdict import Duplicate, Readings, Several

@@ -1,7 +1,7 @@
 """Where messages ended, counted by the type of their device too, where there is a registry."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
@@ -22,6 +22,9 @@ REJECTED = DeadLetter("id", "empty", "schema", "", "d", "t")
 FAILED = DeadLetter("id", "internal_error", "schema", "", "d", "t")
 
 
+Types = Callable[[Sequence[bytes]], Iterable[str]]
+
+
 class NoJournal:
     def note(self, keys: Sequence[bytes]) -> None:
         """Keep nothing."""
@@ -32,16 +35,16 @@ def record(key: bytes, *, letter: DeadLetter | None = None, is_flagged: bool = F
     return Record("t", key, b"", [], RECEIVED, origin, letter, is_flagged)
 
 
-def opened(type_of: Callable[[bytes], str] | None) -> tuple[Accounts, Counters]:
+def opened(types_of: Types | None) -> tuple[Accounts, Counters]:
     log = EventLog(level=Level.DEBUG, lines=StreamLines(io.StringIO()), renderer=render_json)
-    books = Books(Counters(), LatencyHistogram(), ActiveDevices(now_s=0.0), log, type_of=type_of)
+    books = Books(Counters(), LatencyHistogram(), ActiveDevices(now_s=0.0), log, types_of=types_of)
     return Accounts(books, Duplicates(None), NoJournal()), books.counters
 
 
 def counted(
-    records: Sequence[Record], type_of: Callable[[bytes], str] | None, *, is_spooled: bool = False
+    records: Sequence[Record], types_of: Types | None, *, is_spooled: bool = False
 ) -> Counters:
-    accounts, counters = opened(type_of)
+    accounts, counters = opened(types_of)
     shipments = [
         Shipment(number, each, None, memory_bytes=0, owed_since_s=7.0)
         for number, each in enumerate(records)
@@ -75,7 +78,7 @@ def test_each_message_counts_for_the_type_of_its_device_and_copies_for_none(
 
     counters = counted(
         records,
-        registry(t1="thermometer", h1="hygrometer").label_of,
+        registry(t1="thermometer", h1="hygrometer").labels_of,
         is_spooled=is_spooled,
     )
 
@@ -90,14 +93,14 @@ def test_each_message_counts_for_the_type_of_its_device_and_copies_for_none(
 
 def test_without_a_registry_and_before_it_is_known_no_type_is() -> None:
     assert {} == counted([record(b"t1")], None).messages_by_type
-    assert {"unknown"} == set(counted([record(b"t1")], Registry().label_of).messages_by_type)
+    assert {"unknown"} == set(counted([record(b"t1")], Registry().labels_of).messages_by_type)
 
 
 def test_the_number_of_types_is_bounded_whatever_the_registry_has() -> None:
     types = {f"device-{number}": f"type-{number}" for number in range(200)}
     records = [record(name.encode()) for name in types]
 
-    counters = counted(records, registry(**types).label_of)
+    counters = counted(records, registry(**types).labels_of)
 
     assert LABELS_MAX + 1 == len(counters.messages_by_type)
     assert 200 - LABELS_MAX == counters.messages_by_type["other"]["accepted"]

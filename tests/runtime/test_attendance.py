@@ -270,7 +270,7 @@ def test_a_bug_in_what_is_known_of_the_fleet_is_told_and_raises_nothing() -> Non
 
     (failed,) = stand.events("attendance_failed")
     assert "ValueError" in failed["error"]
-    assert "attendance.py" in failed["where"]
+    assert "drift.py" in failed["where"]
     assert [] == stand.told
 
 

@@ -10,7 +10,8 @@ from bridge.observe.catalogue.entry import Level
 from bridge.observe.lines import StreamLines
 from bridge.observe.log import EventLog, render_json
 from bridge.pipeline.decode import decoding_of
-from bridge.pipeline.flow import Flow, Policy
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.policy import Policy
 from bridge.runtime.shadow_part import make_shadow
 from tests.pipeline.given import RECEIVED, Packet, message
 

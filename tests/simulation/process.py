@@ -19,7 +19,8 @@ from bridge.observe.catalogue.entry import Level
 from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
 from bridge.observe.lines import StreamLines
 from bridge.observe.log import EventLog, render_console
-from bridge.pipeline.flow import Flow, Policy
+from bridge.pipeline.flow import Flow
+from bridge.pipeline.policy import Policy
 from bridge.runtime.accounts import Books
 from bridge.runtime.importances import Importances
 from bridge.runtime.shedder import LoadShedder

@@ -63,6 +63,20 @@ def decode_json(payload: bytes, *, is_large: bool = False) -> Any:  # noqa: ANN4
         return _not_decodable(_explain_syntax(payload) or str(error))
 
 
+def decode_tiny(payloads: list[bytes]) -> list[Any] | None:
+    """Decode many payloads that are small, every one; None where one is not or cannot be read."""
+    if max(map(len, payloads)) > _TINY_BYTES_MAX:
+        return None
+    # Each may have so many of both kinds at most; that one has them all is not even asked.
+    braces = max(map(bytes.count, payloads, itertools.repeat(b"{")))
+    if braces + max(map(bytes.count, payloads, itertools.repeat(b"["))) > DEPTH_MAX:
+        return None
+    try:
+        return list(map(_DECODER.decode, payloads))
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        return None
+
+
 decode_part_of_large = functools.partial(decode_json, is_large=True)
 """For parts that are small each, and many."""
 

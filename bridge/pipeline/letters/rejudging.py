@@ -12,10 +12,12 @@ from bridge.fleet.registry import Registry
 from bridge.kafka.properties import headers_bytes, value_bytes_max
 from bridge.kafka.record import Instant, Record
 from bridge.pipeline.decode import Decoding
-from bridge.pipeline.flow import Flow, Outcome, Policy, Stages
+from bridge.pipeline.flow import Flow, Outcome
 from bridge.pipeline.identity import AddressBook
 from bridge.pipeline.letters.letter import Letter, message_of
 from bridge.pipeline.letters.selection import LeftOut
+from bridge.pipeline.policy import Policy
+from bridge.pipeline.stages import Stages
 from bridge.pipeline.validate import TimeBounds, validate
 from bridge.pipeline.verdict import (
     Duplicate,

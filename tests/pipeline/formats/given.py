@@ -10,9 +10,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from bridge.config.sections import BinaryField, BinaryLayout, ProtobufFields, Route
 from bridge.kafka.record import Record
 from bridge.pipeline.decode import Decoding, FormatChoice
-from bridge.pipeline.flow import Stages
 from bridge.pipeline.formats.protobuf import ProtobufMapping
 from bridge.pipeline.formats.published import TELEMETRY
+from bridge.pipeline.stages import Stages
 from bridge.pipeline.timestamps import write_timestamp
 from tests.pipeline.given import DEVICE, TOPIC, Packet, carry
 

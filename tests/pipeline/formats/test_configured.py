@@ -8,7 +8,7 @@ from bridge.config import LoadedConfig
 from bridge.errors import ConfigError
 from bridge.kafka.record import Record
 from bridge.pipeline.decode import decoding_of
-from bridge.pipeline.flow import Stages
+from bridge.pipeline.stages import Stages
 from tests.config.support import load_text
 from tests.pipeline.formats.given import FORMATS, OWN, Reading, encode, own_descriptor_set
 from tests.pipeline.given import Packet, carry, value, verdict

@@ -10,10 +10,10 @@ import pytest
 from google.protobuf import descriptor_pb2, timestamp_pb2
 
 from bridge.config.sections import ProtobufFields
-from bridge.pipeline.flow import Stages
 from bridge.pipeline.formats import published
 from bridge.pipeline.formats.protobuf import ProtobufDecoder, ProtobufMapping
 from bridge.pipeline.formats.published import PACKAGE, TELEMETRY, decode_published, describe
+from bridge.pipeline.stages import Stages
 from bridge.pipeline.verdict import Rejected
 from tests.pipeline.formats.given import OWN, carry_as, mapping, own_class
 from tests.pipeline.given import DEVICE, TIMESTAMP, carry, value, verdict

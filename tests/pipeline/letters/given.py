@@ -11,9 +11,10 @@ from bridge.fleet.registry import DeviceEntry, Registry
 from bridge.kafka.record import Instant, Record
 from bridge.mqtt.packets import Inbound
 from bridge.pipeline.decode import Decoding
-from bridge.pipeline.flow import Flow, Policy
+from bridge.pipeline.flow import Flow
 from bridge.pipeline.letters.letter import Letter, read_letter
 from bridge.pipeline.letters.rejudging import Rejudging
+from bridge.pipeline.policy import Policy
 from bridge.pipeline.verdict import Readings, Several
 from tests.pipeline.given import RECEIVED
 

@@ -1,0 +1,208 @@
+"""Packets in their order: what is usual goes together, all else one by one.
+
+Whether messages go together is seen in nothing but the time it takes: `usual.py` reads those that
+pass layers 1 and 2 as they nearly all do, and what it does not read is carried by itself.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Final, Protocol, cast
+
+from bridge.fleet.dedup_window import Knowledge
+from bridge.fleet.duplicates import Duplicates
+from bridge.kafka.record import Instant
+from bridge.mqtt.packets import Inbound, Publish
+from bridge.pipeline.enrich import Identity
+from bridge.pipeline.identity import Address, AddressBook
+from bridge.pipeline.roll import Carried
+from bridge.pipeline.usual import Usual, are_plain, read_usual, write_usual
+from bridge.pipeline.validate import TimeBounds
+from bridge.pipeline.verdict import Duplicate, Readings, Said, Single, Telemetry, Verdict
+
+TOGETHER: Final = 64
+"""Messages at once: more of them no longer fit the caches of a core, fewer cost more calls."""
+APART: Final = 4
+"""So few are carried one by one: nothing is saved by looking at them together."""
+SECOND_READING: Final = "idempotency_id_repeated"
+"""The warning on a message whose device and id are known with another content."""
+
+
+class Way(Protocol):
+    """How one message goes on; it never raises, but for `ask`."""
+
+    def carry(self, packet: Inbound, received: Instant) -> Carried:
+        """Carry a packet by itself."""
+
+    def ask(self, verdict: Telemetry, address: Address, received: Instant) -> Said:
+        """Tell what there is to say of a message that is new."""
+
+    def ask_all(
+        self, verdicts: Sequence[Telemetry], addresses: Sequence[Address], received: Instant
+    ) -> Sequence[Said]:
+        """Do the same for many."""
+
+    def carry_asked(  # noqa: PLR0913, PLR0917 - what is known of it
+        self,
+        said: Said,
+        verdict: Telemetry,
+        identity: Identity,
+        packet: Publish,
+        address: Address,
+        received: Instant,
+    ) -> tuple[Verdict, Single]:
+        """Carry it by what was said."""
+
+
+class Together:
+    """Carry packets, as many at once as will go."""
+
+    def __init__(
+        self,
+        addresses: AddressBook,
+        duplicates: Duplicates,
+        way: Way,
+    ) -> None:
+        self._addresses = addresses
+        self._duplicates = duplicates
+        self._way = way
+
+    def carry(
+        self,
+        packets: Sequence[Inbound],
+        received: Instant,
+        bounds: TimeBounds,
+        *,
+        is_judged: bool,
+    ) -> list[Carried]:
+        """Carry packets; `is_judged` says that layers 3 and 4, or limits, have to be asked."""
+        carried: list[Carried] = []
+        for start in range(0, len(packets), TOGETHER):
+            some = packets[start : start + TOGETHER]
+            addresses = [self._addresses[each.topic] for each in some]
+            flags = are_plain(some, addresses)
+            if all(flags):
+                plain = cast("Sequence[Publish]", some)
+                carried += self._carry_plain(plain, addresses, received, bounds, is_judged)
+                continue
+            rows = zip(flags, some, addresses, strict=True)
+            for is_plain, run in groupby(rows, itemgetter(0)):
+                _, run_packets, run_addresses = zip(*run, strict=True)
+                if is_plain:
+                    carried += self._carry_plain(
+                        run_packets, run_addresses, received, bounds, is_judged
+                    )
+                else:
+                    carried += [self._way.carry(each, received) for each in run_packets]
+        return carried
+
+    def _carry_plain(
+        self,
+        packets: Sequence[Publish],
+        addresses: Sequence[Address],
+        received: Instant,
+        bounds: TimeBounds,
+        is_judged: bool,  # noqa: FBT001 - handed on
+    ) -> list[Carried]:
+        """Carry what is usual as far as can be told without decoding it; else by halves."""
+        if len(packets) < APART:
+            return [self._way.carry(each, received) for each in packets]
+        try:
+            usual = read_usual(packets, addresses, received.unix_us, bounds)
+        except Exception:  # noqa: BLE001 - a fault of ours: who carries it alone tells of it
+            usual = None
+        if usual is None:
+            half = len(packets) // 2
+            return [
+                *self._carry_plain(packets[:half], addresses[:half], received, bounds, is_judged),
+                *self._carry_plain(packets[half:], addresses[half:], received, bounds, is_judged),
+            ]
+        return (self._carry_judged if is_judged else self._carry_usual)(usual, received)
+
+    def _carry_judged(self, usual: Usual, received: Instant) -> list[Carried]:
+        """Ask of each message, in order, and write those together of which nothing is said."""
+        carried = self._ask_all(usual, received)
+        fresh = [place for place, each in enumerate(carried) if each is None]
+        some = usual if len(fresh) == len(carried) else usual.only(fresh)
+        try:
+            records = write_usual(some, received)
+        except Exception:  # noqa: BLE001 - a fault of ours: who carries it alone tells of it
+            for key in some.keys:
+                self._duplicates.abandon(key)
+            for place, packet in enumerate(usual.packets):
+                if carried[place] is None or _waits_for(carried[place], set(some.keys)):
+                    carried[place] = self._way.carry(packet, received)
+        else:
+            for place, verdict, record in zip(fresh, some.telemetries, records, strict=True):
+                carried[place] = (verdict, record)
+        return cast("list[Carried]", carried)
+
+    def _ask_all(self, usual: Usual, received: Instant) -> list[Carried | None]:
+        """Ask of all at once where all are new: then none depends on what is said of another."""
+        knowledge = self._duplicates.judge_all(usual.keys)
+        if knowledge.count(Knowledge.NEW) == len(knowledge):
+            try:
+                said = self._way.ask_all(usual.telemetries, usual.addresses, received)
+            except Exception:  # noqa: BLE001 - as below
+                said = None
+            if said is not None:
+                return [
+                    self._carry_said(each, usual, place, received) if each else None
+                    for place, each in enumerate(said)
+                ]
+        for key, each in zip(usual.keys, knowledge, strict=True):
+            if each is Knowledge.NEW or each is Knowledge.OTHER_CONTENT:
+                self._duplicates.abandon(key)
+        return [self._ask(usual, place, received) for place in range(len(usual.keys))]
+
+    def _ask(self, usual: Usual, place: int, received: Instant) -> Carried | None:
+        """Carry one message of which something is said, or which is known; None, it is fresh."""
+        verdict, key = usual.telemetries[place], usual.keys[place]
+        knowledge = self._duplicates.judge(key)
+        if knowledge is Knowledge.SAME or knowledge is Knowledge.UNDER_WAY:
+            return verdict, Duplicate(key, knowledge is Knowledge.UNDER_WAY)
+        if knowledge is Knowledge.OTHER_CONTENT:
+            verdict.warnings = [SECOND_READING]
+        try:
+            said = self._way.ask(verdict, usual.addresses[place], received)
+        except Exception:  # noqa: BLE001 - as above
+            self._duplicates.abandon(key)
+            return self._way.carry(usual.packets[place], received)
+        return self._carry_said(said, usual, place, received) if said else None
+
+    def _carry_said(self, said: Said, usual: Usual, place: int, received: Instant) -> Carried:
+        return self._way.carry_asked(
+            said,
+            usual.telemetries[place],
+            Identity(usual.headers[place], usual.keys[place]),
+            usual.packets[place],
+            usual.addresses[place],
+            received,
+        )
+
+    def _carry_usual(self, usual: Usual, received: Instant) -> list[Carried]:
+        """Carry what is judged by nothing but whether it is known."""
+        knowledge = self._duplicates.judge_all(usual.keys)
+        is_all_new = knowledge.count(Knowledge.NEW) == len(knowledge)
+        if not is_all_new:
+            for verdict, each in zip(usual.telemetries, knowledge, strict=True):
+                if each is Knowledge.OTHER_CONTENT:
+                    verdict.warnings = [SECOND_READING]
+        try:
+            outcomes: list[Single | Readings] = [*write_usual(usual, received)]
+        except Exception:  # noqa: BLE001 - as above
+            for key, each in zip(usual.keys, knowledge, strict=True):
+                if each is Knowledge.NEW or each is Knowledge.OTHER_CONTENT:
+                    self._duplicates.abandon(key)
+            return [self._way.carry(each, received) for each in usual.packets]
+        if not is_all_new:
+            for place, each in enumerate(knowledge):
+                if each is Knowledge.SAME or each is Knowledge.UNDER_WAY:
+                    is_under_way = each is Knowledge.UNDER_WAY
+                    outcomes[place] = Duplicate(usual.keys[place], is_under_way)
+        return list(zip(usual.telemetries, outcomes, strict=True))
+
+
+def _waits_for(carried: Carried | None, keys: set[bytes]) -> bool:
+    """Tell whether it was to wait for one of these, which will not be."""
+    return carried is not None and type(carried[1]) is Duplicate and carried[1].key in keys

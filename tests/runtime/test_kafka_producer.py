@@ -1,0 +1,81 @@
+"""Delivery reports of a real librdkafka that reaches no broker: each goes to whom it belongs."""
+
+from bridge.kafka.record import Kept, Record
+from bridge.kafka.shipment import Shipment
+from bridge.runtime.kafka_producer import KafkaProducer, Properties
+from bridge.runtime.traffic_peers import Report
+from tests.pipeline.given import RECEIVED
+from tests.support.eventually import eventually
+
+COUNT = 20
+NOWHERE: Properties = {
+    "bootstrap.servers": "127.0.0.1:1",
+    "log_level": 0,
+    "linger.ms": 0,
+    "message.timeout.ms": 100,
+}
+
+
+def make_producer() -> KafkaProducer:
+    return KafkaProducer(NOWHERE, on_error=lambda *_: None)
+
+
+def make_shipments() -> list[Shipment]:
+    origin = Kept("devices/d/telemetry", b"", None)
+    records = [Record("t", b"d", b"%d" % number, [], RECEIVED, origin) for number in range(COUNT)]
+    return [Shipment(number, each, None, 0, 7.0) for number, each in enumerate(records)]
+
+
+def reports_of(producer: KafkaProducer) -> list[Report]:
+    """Poll until there are as many as one send makes; more would come with them."""
+    reports: list[Report] = []
+
+    def take() -> int:
+        reports.extend(producer.poll())
+        return len(reports)
+
+    eventually(take, lambda count: count >= COUNT, what="all are reported", poll_s=0.01)
+    return reports
+
+
+def test_each_shipment_is_reported_once_with_the_name_of_its_error() -> None:
+    producer, shipments = make_producer(), make_shipments()
+
+    assert () == producer.send(shipments)
+    reports = reports_of(producer)
+
+    assert {(each.sequence, "_MSG_TIMED_OUT") for each in shipments} == {
+        (shipment.sequence, error) for shipment, error in reports
+    }
+    assert COUNT == len(reports)
+    assert {id(each) for each in shipments} == {id(shipment) for shipment, _ in reports}
+
+
+def test_what_was_sent_before_is_reported_again_when_it_is_sent_again() -> None:
+    producer, shipments = make_producer(), make_shipments()
+
+    for _ in range(2):
+        producer.send(shipments)
+        assert COUNT == len(reports_of(producer))
+
+
+def test_a_producer_that_was_replaced_reports_nothing_to_its_successor() -> None:
+    producer, shipments = make_producer(), make_shipments()
+    producer.send(shipments)
+
+    producer.rebuild()  # The old one reports all as purged, in its own time.
+    producer.send(shipments)
+    reports = reports_of(producer)
+
+    assert ["_MSG_TIMED_OUT"] * COUNT == [error for _, error in reports]
+
+
+def test_a_report_whose_place_is_asked_for_comes_all_the_same() -> None:
+    producer, shipments = make_producer(), make_shipments()
+    places: list[int] = []
+    producer.note_place = lambda shipment, *_: places.append(shipment.sequence)
+
+    producer.send(shipments)
+
+    assert COUNT == len(reports_of(producer))
+    assert [] == places, "what failed has no place"
