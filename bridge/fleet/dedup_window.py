@@ -170,6 +170,14 @@ class DedupWindow:
         admit = self.admit
         return [admit(key) for key in keys]
 
+    def take_back(self, count: int) -> None:
+        """Undo the last so many `admit` that kept a key, with their places."""
+        order = self._batches[-1][1]
+        for _ in range(count):
+            bucket = order.pop()
+            self._buckets[bucket] = self._buckets[bucket][:-KEY_BYTES]
+        self._count -= count
+
     def note(self, keys: Sequence[bytes], at_s: float) -> None:
         """Keep compact keys that are not asked for first."""
         self.begin(at_s)

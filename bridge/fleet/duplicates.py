@@ -74,6 +74,19 @@ class Duplicates:
             return found
         return [self.judge(key) for key in keys]
 
+    def take_back(self, keys: Sequence[bytes], knowledge: Sequence[Knowledge]) -> None:
+        """Undo `judge_all` whole, before anything else is judged: no place is taken for nothing."""
+        kept = [
+            key
+            for key, each in zip(keys, knowledge, strict=True)
+            if each is Knowledge.NEW or each is Knowledge.OTHER_CONTENT
+        ]
+        if self._window is None:
+            return
+        for key in kept:
+            del self._under_way[key]
+        self._window.take_back(len(kept))
+
     def is_known(self, key: bytes) -> bool:
         """Tell whether the whole key is known or under way, without making it so."""
         return self._window is not None and self._window.ask(key) is Knowledge.SAME

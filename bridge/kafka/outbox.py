@@ -127,6 +127,7 @@ class Outbox:
         self, records: Sequence[Record], receipts: Sequence[Settleable | None], now: float
     ) -> list[Shipment]:
         """Take a batch over; return what is to be produced now, in order."""
+        assert len(records) == len(receipts), "a record without its receipt"
         first = self._sequence + 1
         self._sequence += len(records)
         sequences = range(first, first + len(records))

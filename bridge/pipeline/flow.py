@@ -189,7 +189,7 @@ class Flow:
         except Exception as error:  # noqa: BLE001 - the class docstring says why
             rejected = Rejected(Reason.INTERNAL_ERROR, _PROTOCOL, describe_fault(error))
             return self._reject(packet, rejected, address, properties, received)
-        return self._carry_message(message, packet, address, properties, received)
+        return self.carry_message(message, packet, address, properties, received)
 
     def carry_reading(
         self,
@@ -211,9 +211,9 @@ class Flow:
             rejected = Rejected(Reason.INTERNAL_ERROR, _PROTOCOL, describe_fault(error))
             return self._reject(packet, rejected, address, properties, received)
         message, reading, sender = piece.message, piece.reading, piece.address
-        return self._carry_message(message, reading, sender, properties, received, is_limited=False)
+        return self.carry_message(message, reading, sender, properties, received, is_limited=False)
 
-    def _carry_message(  # noqa: PLR0913 - what the flow knows
+    def carry_message(  # noqa: PLR0913 - what the flow knows
         self,
         message: Any,  # noqa: ANN401 - decoded, or Rejected
         packet: Publish | Reading,
@@ -322,7 +322,7 @@ class Flow:
         if excess is not None:
             return _PASSED, excess
         carried = [
-            self._carry_message(
+            self.carry_message(
                 piece.message,
                 piece.reading,
                 piece.address,

@@ -26,6 +26,7 @@ _VERSIONS_KEPT_MAX: Final = 1_024
 
 Bounds: TypeAlias = tuple[float, float]
 _UNKNOWN: Final = object()
+_RANGES_FEW: Final = 8
 _NUMBERS: Final = frozenset((int, float))
 NO_FLAGS: Final[tuple[Flag, ...]] = ()
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -219,7 +220,10 @@ def _are_within(table: Mapping[str, Any], ranges: Mapping[str, Bounds]) -> bool:
 
 
 def _are_all_within(tables: Sequence[Mapping[str, Any]], ranges: Mapping[str, Bounds]) -> bool:
-    for name, (low, high) in ranges.items():
+    # Only those that anybody has, where there are many: a file may name a thousand.
+    names = ranges if len(ranges) <= _RANGES_FEW else ranges.keys() & set().union(*tables)
+    for name in names:
+        low, high = ranges[name]
         values = [each[name] for each in tables if name in each]
         if values and not (_NUMBERS.issuperset(map(type, values)) and low <= min(values)):
             return False

@@ -4,24 +4,27 @@ Whether messages go together is seen in nothing but the time it takes: `usual.py
 pass layers 1 and 2 as they nearly all do, and what it does not read is carried by itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from bridge.fleet.dedup_window import Knowledge
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.record import Instant
 from bridge.mqtt.packets import Inbound, Publish
-from bridge.pipeline.enrich import Identity
+from bridge.pipeline.enrich import NO_PROPERTIES, Identity
 from bridge.pipeline.identity import Address, AddressBook
+from bridge.pipeline.judge import NO_FLAGS
 from bridge.pipeline.roll import Carried
-from bridge.pipeline.usual import Usual, are_plain, read_usual, write_usual
+from bridge.pipeline.usual import Usual, are_plain, decode_all, read_usual, write_usual
 from bridge.pipeline.validate import TimeBounds
 from bridge.pipeline.verdict import Duplicate, Readings, Said, Single, Telemetry, Verdict
 
 TOGETHER: Final = 64
 """Messages at once: more of them no longer fit the caches of a core, fewer cost more calls."""
+PART: Final = 16
+"""Where one of them is not usual, so many are tried again; then one by one."""
 APART: Final = 4
 """So few are carried one by one: nothing is saved by looking at them together."""
 SECOND_READING: Final = "idempotency_id_repeated"
@@ -33,6 +36,16 @@ class Way(Protocol):
 
     def carry(self, packet: Inbound, received: Instant) -> Carried:
         """Carry a packet by itself."""
+
+    def carry_message(
+        self,
+        message: Any,  # noqa: ANN401 - decoded, or Rejected
+        packet: Publish,
+        address: Address,
+        properties: Mapping[str, str],
+        received: Instant,
+    ) -> Carried:
+        """Carry a packet once it is decoded."""
 
     def ask(self, verdict: Telemetry, address: Address, received: Instant) -> Said:
         """Tell what there is to say of a message that is new."""
@@ -79,8 +92,12 @@ class Together:
         carried: list[Carried] = []
         for start in range(0, len(packets), TOGETHER):
             some = packets[start : start + TOGETHER]
-            addresses = [self._addresses[each.topic] for each in some]
-            flags = are_plain(some, addresses)
+            try:
+                addresses = [self._addresses[each.topic] for each in some]
+                flags = are_plain(some, addresses)
+            except Exception:  # noqa: BLE001 - a fault of ours: who carries one alone tells of it
+                carried += [self._way.carry(each, received) for each in some]
+                continue
             if all(flags):
                 plain = cast("Sequence[Publish]", some)
                 carried += self._carry_plain(plain, addresses, received, bounds, is_judged)
@@ -104,20 +121,32 @@ class Together:
         bounds: TimeBounds,
         is_judged: bool,  # noqa: FBT001 - handed on
     ) -> list[Carried]:
-        """Carry what is usual as far as can be told without decoding it; else by halves."""
-        if len(packets) < APART:
+        """Carry what is usual as far as can be told without decoding it."""
+        if len(packets) < APART or not bounds.is_judged:
             return [self._way.carry(each, received) for each in packets]
         try:
-            usual = read_usual(packets, addresses, received.unix_us, bounds)
-        except Exception:  # noqa: BLE001 - a fault of ours: who carries it alone tells of it
-            usual = None
-        if usual is None:
-            half = len(packets) // 2
-            return [
-                *self._carry_plain(packets[:half], addresses[:half], received, bounds, is_judged),
-                *self._carry_plain(packets[half:], addresses[half:], received, bounds, is_judged),
-            ]
-        return (self._carry_judged if is_judged else self._carry_usual)(usual, received)
+            messages = decode_all(packets)
+            usual = read_usual(messages, packets, addresses, received.unix_us, bounds)
+        except Exception:  # noqa: BLE001 - as above
+            return [self._way.carry(each, received) for each in packets]
+        carry = self._carry_judged if is_judged else self._carry_usual
+        if usual is not None:
+            return carry(usual, received)
+        carried: list[Carried] = []
+        for start in range(0, len(packets), PART):
+            part = slice(start, start + PART)
+            some = messages[part], packets[part], addresses[part]
+            usual = read_usual(*some, received.unix_us, bounds)
+            if usual is not None:
+                carried += carry(usual, received)
+            else:
+                # Decoded once: one that is bad in each part would else make all of them dear.
+                one = self._way.carry_message
+                carried += [
+                    one(message, packet, address, NO_PROPERTIES, received)
+                    for message, packet, address in zip(*some, strict=True)
+                ]
+        return carried
 
     def _carry_judged(self, usual: Usual, received: Instant) -> list[Carried]:
         """Ask of each message, in order, and write those together of which nothing is said."""
@@ -127,10 +156,10 @@ class Together:
         try:
             records = write_usual(some, received)
         except Exception:  # noqa: BLE001 - a fault of ours: who carries it alone tells of it
-            for key in some.keys:
-                self._duplicates.abandon(key)
+            for place in fresh:
+                carried[place] = self._carry_said(NO_FLAGS, usual, place, received)
             for place, packet in enumerate(usual.packets):
-                if carried[place] is None or _waits_for(carried[place], set(some.keys)):
+                if _waits_for(carried[place], set(some.keys)):
                     carried[place] = self._way.carry(packet, received)
         else:
             for place, verdict, record in zip(fresh, some.telemetries, records, strict=True):
@@ -150,9 +179,7 @@ class Together:
                     self._carry_said(each, usual, place, received) if each else None
                     for place, each in enumerate(said)
                 ]
-        for key, each in zip(usual.keys, knowledge, strict=True):
-            if each is Knowledge.NEW or each is Knowledge.OTHER_CONTENT:
-                self._duplicates.abandon(key)
+        self._duplicates.take_back(usual.keys, knowledge)
         return [self._ask(usual, place, received) for place in range(len(usual.keys))]
 
     def _ask(self, usual: Usual, place: int, received: Instant) -> Carried | None:
@@ -191,9 +218,7 @@ class Together:
         try:
             outcomes: list[Single | Readings] = [*write_usual(usual, received)]
         except Exception:  # noqa: BLE001 - as above
-            for key, each in zip(usual.keys, knowledge, strict=True):
-                if each is Knowledge.NEW or each is Knowledge.OTHER_CONTENT:
-                    self._duplicates.abandon(key)
+            self._duplicates.take_back(usual.keys, knowledge)
             return [self._way.carry(each, received) for each in usual.packets]
         if not is_all_new:
             for place, each in enumerate(knowledge):
@@ -204,5 +229,5 @@ class Together:
 
 
 def _waits_for(carried: Carried | None, keys: set[bytes]) -> bool:
-    """Tell whether it was to wait for one of these, which will not be."""
+    """Tell whether it was to wait for one of these, which may not be."""
     return carried is not None and type(carried[1]) is Duplicate and carried[1].key in keys

@@ -38,37 +38,44 @@ class Usual(msgspec.Struct, frozen=True, eq=False, gc=False):
         return Usual(*([each[place] for place in places] for each in msgspec.structs.astuple(self)))
 
 
-def read_usual(  # noqa: PLR0911 - one for each respect in which a message may be unusual
-    packets: Sequence[Publish], addresses: Sequence[Address], received_us: int, bounds: TimeBounds
-) -> Usual | None:
-    """Read messages that are plain; None where one is not usual all the same."""
-    if not bounds.is_judged:
-        return None
+def decode_all(packets: Sequence[Publish]) -> list[Any]:
+    """Decode plain packets; what cannot be read is Rejected."""
     payloads = [packet.payload for packet in packets]
     messages = decode_tiny(payloads)
-    if messages is None:
-        messages = [decode_json(payload) for payload in payloads]
+    return [decode_json(each) for each in payloads] if messages is None else messages
+
+
+def read_usual(
+    messages: Sequence[Any],
+    packets: Sequence[Publish],
+    addresses: Sequence[Address],
+    received_us: int,
+    bounds: TimeBounds,
+) -> Usual | None:
+    """Read decoded messages, which stay as they are; None where one is not usual.
+
+    Whatever makes whole fleets unusual, such as timestamps in another form, is asked first.
+    """
     if set(map(type, messages)) != {dict}:
         return None
     device_ids = [address.device_id for address in addresses]
     try:
-        if [message["device_id"] for message in messages] != device_ids:
-            return None
         timestamps = [message["timestamp"] for message in messages]
-        metrics = [message["metrics"] for message in messages]
+        measured_us = read_canonical(timestamps)
+        if (
+            measured_us is None
+            or not bounds.hold(min(measured_us), received_us)
+            or not bounds.hold(max(measured_us), received_us)
+            or [message["device_id"] for message in messages] != device_ids
+            or not _are_metrics([message["metrics"] for message in messages])
+        ):
+            return None
     except KeyError:
         return None
-    metadata = {type(message["metadata"]) for message in messages if "metadata" in message}
-    if not metadata <= {dict} or not _are_metrics(metrics):
-        return None
-    measured_us = read_canonical(timestamps)
-    if (
-        measured_us is None
-        or not bounds.hold(min(measured_us), received_us)
-        or not bounds.hold(max(measured_us), received_us)
-    ):
+    if not {type(message["metadata"]) for message in messages if "metadata" in message} <= {dict}:
         return None
     telemetries = list(map(Telemetry, messages, measured_us, timestamps))
+    payloads = [packet.payload for packet in packets]
     headers, keys = identify_all(device_ids, timestamps, payloads)
     return Usual(packets, addresses, telemetries, headers, keys)
 

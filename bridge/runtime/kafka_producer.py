@@ -4,6 +4,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -25,6 +26,8 @@ STATISTICS_EVERY_MS: Final = 10_000
 each time, with 12 partitions at 3 brokers; a message costs nothing more that 800,000 would show."""
 _LOOK_S: Final = 0.05
 """How often a stop drops again what went back into the queue."""
+_VOID_MAX: Final = 4
+"""Producers that may still report though they were replaced; older ones were polled long ago."""
 _LOGGER: Final = logging.getLogger("librdkafka")
 
 Report = tuple[Shipment, str | None]
@@ -63,7 +66,7 @@ class KafkaProducer:
         self.generation = 0
         """Grows with each rebuild; what was sent aside to an older one may never be reported."""
         self._reports: list[Report] = []
-        self._void_reports: list[list[Report]] = []
+        self._void_reports: deque[list[Report]] = deque(maxlen=_VOID_MAX)
         """Of producers that were replaced: emptied, since nobody reads what is told so late."""
         self._fatal_error = ""
         """What the current producer died of; the records it had only tell that they were purged."""
@@ -304,6 +307,8 @@ class KafkaProducer:
         """Drop what is still queued: it is unacknowledged, and the MQTT broker has it."""
         self._handle.producer.purge(blocking=False)
         self._handle.producer.poll(0)
+        for reports in (self._reports, *self._void_reports):
+            reports.clear()  # A shipment and its report refer to each other.
 
 
 def _note(reports: list[Report], shipment: Shipment, error: KafkaError | None, _: Message) -> None:

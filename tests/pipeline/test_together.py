@@ -20,7 +20,7 @@ from bridge.pipeline.flow import Flow, Outcome
 from bridge.pipeline.identity import AddressBook
 from bridge.pipeline.policy import Policy
 from bridge.pipeline.together import TOGETHER
-from bridge.pipeline.usual import are_plain, read_usual, write_usual
+from bridge.pipeline.usual import are_plain, decode_all, read_usual, write_usual
 from bridge.pipeline.validate import TimeBounds
 from tests.pipeline.given import MESSAGE, RECEIVED, Packet
 
@@ -128,15 +128,20 @@ def packets(draw: st.DrawFn) -> Inbound:  # noqa: PLR0911 - one for each kind
             return Packet(payload=payload, topic=topic)
 
 
+def make_window() -> DedupWindow:
+    return DedupWindow(ttl_s=3_600.0, keys_max=10_000, keys_min=10)
+
+
 def make_flow(
     validation: ValidationSection,
     registered: dict[str, DeviceEntry] | None = None,
     limits: LimitsSection | None = None,
+    window: DedupWindow | None = None,
 ) -> Flow:
     registry = Registry()
     if registered is not None:
         registry.replace(registered)
-    duplicates = Duplicates(DedupWindow(ttl_s=3_600.0, keys_max=10_000, keys_min=10))
+    duplicates = Duplicates(window or make_window())
     duplicates.begin(RECEIVED.monotonic_s)
     return Flow(
         routes=ROUTES,
@@ -182,7 +187,8 @@ def test_packets_that_come_together_become_what_each_becomes_alone(
     *,
     is_clock_trusted: bool,
 ) -> None:
-    together, alone = (make_flow(validation, registered, limits) for _ in range(2))
+    windows = make_window(), make_window()
+    together, alone = (make_flow(validation, registered, limits, each) for each in windows)
     for each in (together, alone):
         each.trust_clock(is_trusted=is_clock_trusted)
 
@@ -190,6 +196,7 @@ def test_packets_that_come_together_become_what_each_becomes_alone(
 
     one_by_one = [outcome for each in sent for outcome in alone.process([each], RECEIVED)]
     assert told(one_by_one) == told(outcomes)
+    assert len(windows[1]) == len(windows[0]), "places in the window"
 
 
 def test_what_is_usual_is_read_together() -> None:
@@ -206,7 +213,7 @@ def test_what_is_usual_is_read_together() -> None:
     bounds = TimeBounds.of(ValidationSection())
 
     assert [True] * TOGETHER == are_plain(sent, theirs)
-    read = read_usual(sent, theirs, RECEIVED.unix_us, bounds)
+    read = read_usual(decode_all(sent), sent, theirs, RECEIVED.unix_us, bounds)
 
     assert read is not None
     assert TOGETHER == len(write_usual(read, RECEIVED))
