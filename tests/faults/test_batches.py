@@ -14,6 +14,7 @@ from tests.support.watcher import Watcher
 
 READINGS = 1_000
 DEVICES = 20
+KILLS_MAX = 40
 MEMORY_MAX = 250_000_000
 ROUTE = {"filter": "devices/+/telemetry/batch", "kind": "batch"}
 DEADLINE_S = 600.0
@@ -88,9 +89,10 @@ def test_batches_killed_half_way_are_completed_and_not_doubled(
     # Linger keeps a part of the readings unsettled though Kafka takes all of them.
     bridge = stage.start(route=ROUTE, kafka={"properties": {"linger.ms": 100}})
     devices = stage.lean(window=20)
-    known = 0.0
-    for kill in range(kills):
-        devices.start(batches(20, first=20 * kill))
+    known, killed = 0.0, 0
+    # On a busy machine a kill may come when all is settled already: it is tried again.
+    while killed < kills or (not known and killed < KILLS_MAX):
+        devices.start(batches(20, first=20 * killed))
         eventually(
             lambda: bridge.metric("bridge_readings_total", outcome="produced"),
             what="Kafka has readings",
@@ -100,14 +102,15 @@ def test_batches_killed_half_way_are_completed_and_not_doubled(
         bridge.kill()
         bridge.start()
         devices.wait(DEADLINE_S)
-    wanted = 20 * kills * READINGS
+        killed += 1
+    wanted = 20 * killed * READINGS
     stage.client.consume_all(stage.telemetry, until=wanted, deadline_s=DEADLINE_S)
     await_drained(bridge, DEADLINE_S)
     known += bridge.metric("bridge_readings_total", outcome="duplicate")
 
-    report(f"{kills} kills; {known:.0f} readings came again that Kafka had")
+    report(f"{killed} kills; {known:.0f} readings came again that Kafka had")
     assert known > 0, "no batch was cut in two"
-    assert_each_once_and_in_order(stage, 20 * kills)
+    assert_each_once_and_in_order(stage, 20 * killed)
 
 
 def test_batches_that_come_again_to_a_full_spool_keep_no_row_from_leaving(
