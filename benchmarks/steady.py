@@ -41,6 +41,8 @@ DEVICES: Final = 1_000
 PARTITIONS: Final = 6
 WARM_UP_S: Final = 5.0
 IDLE_WARM_UP_S: Final = 15.0
+PROBE_S: Final = 0.001
+"""How long the consumer gathers: an age may be so much too large."""
 _REPOSITORY: Final = Path(__file__).resolve().parents[1]
 _MS_PER_S: Final = 1e3
 _US_PER_S: Final = 1e6
@@ -151,7 +153,9 @@ def measure(
             dead_letter_topic=topics[1],
         )
         process = _start(cleanup, directory, name, terms, rate_per_s)
-        probe = cleanup.enter_context(LatencyProbe(stage.client, topics[0], PARTITIONS))
+        probe = cleanup.enter_context(
+            LatencyProbe(stage.client, topics[0], PARTITIONS, poll_s=PROBE_S)
+        )
         if name != BARE and rate_per_s:
             words = ("benchmarks.steady", "publish", str(mosquitto.port), str(rate_per_s))
             cleanup.callback(_Helper(directory, "devices", *words).kill)

@@ -21,15 +21,22 @@ class LatencyProbe:
     """Consumes a topic from its end; of each record it keeps when it came and how old it was."""
 
     def __init__(
-        self, client: KafkaClient, topic: str, partitions: int, *, without: bytes | None = None
+        self,
+        client: KafkaClient,
+        topic: str,
+        partitions: int,
+        *,
+        without: bytes | None = None,
+        poll_s: float = _POLL_S,
     ) -> None:
-        """`without` is a device that is not looked at."""
+        """`without` is a device that is not looked at; an age may be up to `poll_s` too large."""
         self.seen: list[tuple[float, float, int]] = []
         """The instant on the monotonic clock, the age in seconds, and the partition."""
         self._consumer: Consumer = client.consumer()
         self._topic = topic
         self._partitions = partitions
         self._without = without
+        self._poll_s = poll_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="latency", daemon=True)
 
@@ -58,7 +65,7 @@ class LatencyProbe:
 
     def _run(self) -> None:
         while not self._over.is_set():
-            for message in self._consumer.consume(_BATCH, timeout=_POLL_S):
+            for message in self._consumer.consume(_BATCH, timeout=self._poll_s):
                 if message.error() is not None:
                     continue  # The topic may be deleted, and its leader away: that is the test.
                 if self._without is not None and message.key() == self._without:
