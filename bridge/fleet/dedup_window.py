@@ -165,11 +165,6 @@ class DedupWindow:
             self._count += 1
         return knowledge
 
-    def admit_all(self, keys: Sequence[bytes]) -> list[Knowledge]:
-        """Do the same for each of them, in order."""
-        admit = self.admit
-        return [admit(key) for key in keys]
-
     def take_back(self, count: int) -> None:
         """Undo the last so many `admit` that kept a key, with their places."""
         order = self._batches[-1][1]

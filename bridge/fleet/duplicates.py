@@ -68,7 +68,7 @@ class Duplicates:
         if self._window is None:
             return [Knowledge.NEW] * len(keys)
         if self._under_way.keys().isdisjoint(keys) and len(set(keys)) == len(keys):
-            found = self._window.admit_all(keys)
+            found = list(map(self._window.admit, keys))
             new = [key for key, each in zip(keys, found, strict=True) if each is not _SAME]
             self._under_way.update(dict.fromkeys(new, _NOBODY))
             return found

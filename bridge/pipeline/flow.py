@@ -113,8 +113,7 @@ class Flow:
         if together is None:
             carried = [self.carry(packet, received) for packet in packets]
         else:
-            is_idle = self._policy is None or self._policy.is_idle
-            carried = together.carry(packets, received, self._bounds, is_judged=not is_idle)
+            carried = together.carry(packets, received, self._bounds)
         if self._roll is not None:
             self._roll.call(packets, carried, self._addresses)
         if self._shadow is not None:
@@ -262,52 +261,38 @@ class Flow:
         knowledge = self._duplicates.judge(key)
         if knowledge is _SAME or knowledge is _UNDER_WAY:
             return verdict, Duplicate(key, knowledge is _UNDER_WAY)
+        if knowledge is _OTHER_CONTENT:
+            verdict.warnings = [*(verdict.warnings or ()), SECOND_READING]
         try:
-            if knowledge is _OTHER_CONTENT:
-                verdict.warnings = [*(verdict.warnings or ()), SECOND_READING]
             said = self.ask(verdict, address, received, is_limited=is_limited)
-            outcome = self._forward(said, verdict, packet, address, properties, received, identity)
         except Exception as error:  # noqa: BLE001 - the class docstring says why
-            outcome = Rejected(Reason.INTERNAL_ERROR, _SCHEMA, describe_fault(error))
-        return self._conclude(outcome, verdict, key, packet, address, properties, received)
+            said = Rejected(Reason.INTERNAL_ERROR, _SCHEMA, describe_fault(error))
+        return self.carry_said(said, verdict, identity, packet, address, properties, received)
 
-    def _conclude(  # noqa: PLR0913, PLR0917 - what the flow knows
+    def carry_said(  # noqa: PLR0913, PLR0917 - what the flow knows
         self,
-        outcome: Record | Several | Rejected | Dropped,
+        said: Said,
         verdict: Telemetry,
-        key: bytes,
+        identity: Identity,
         packet: Publish | Reading,
         address: Address,
         properties: Mapping[str, str],
         received: Instant,
     ) -> tuple[Verdict, Single]:
-        """Make its key new again of which no record will be, and a letter where one is due."""
+        """Carry one message that is new by what was said of it.
+
+        The key of which no record will be is new again, so that a letter may have it.
+        """
+        try:
+            outcome = self._forward(said, verdict, packet, address, properties, received, identity)
+        except Exception as error:  # noqa: BLE001 - the class docstring says why
+            outcome = Rejected(Reason.INTERNAL_ERROR, _SCHEMA, describe_fault(error))
         if type(outcome) is not Rejected and type(outcome) is not Dropped:
             return verdict, outcome
-        self._duplicates.abandon(key)
+        self._duplicates.abandon(identity.key)
         if type(outcome) is Dropped:
             return verdict, outcome
         return self._reject(packet, outcome, address, properties, received)
-
-    def carry_asked(  # noqa: PLR0913, PLR0917 - what the flow knows
-        self,
-        said: Said,
-        verdict: Telemetry,
-        identity: Identity,
-        packet: Publish,
-        address: Address,
-        received: Instant,
-    ) -> tuple[Verdict, Single]:
-        """Carry one usual message, which is new, by what was said of it."""
-        try:
-            outcome = self._forward(
-                said, verdict, packet, address, NO_PROPERTIES, received, identity
-            )
-        except Exception as error:  # noqa: BLE001 - the class docstring says why
-            outcome = Rejected(Reason.INTERNAL_ERROR, _SCHEMA, describe_fault(error))
-        return self._conclude(
-            outcome, verdict, identity.key, packet, address, NO_PROPERTIES, received
-        )
 
     def _carry_batch(
         self, packet: Publish, address: Address, properties: Mapping[str, str], received: Instant
@@ -415,7 +400,8 @@ class Flow:
         self, verdicts: Sequence[Telemetry], addresses: Sequence[Address], received: Instant
     ) -> Sequence[Said]:
         """Do the same for many; none of them was received as retained."""
-        assert self._policy is not None, "asked without a policy"
+        if self._policy is None or self._policy.is_idle:
+            return [NO_FLAGS] * len(verdicts)
         return self._policy.ask_all(verdicts, addresses, received)
 
     def _forward(  # noqa: PLR0913, PLR0917 - what the flow knows of the message

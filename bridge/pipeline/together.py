@@ -4,10 +4,10 @@ Whether messages go together is seen in nothing but the time it takes: `usual.py
 pass layers 1 and 2 as they nearly all do, and what it does not read is carried by itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from bridge.fleet.dedup_window import Knowledge
 from bridge.fleet.duplicates import Duplicates
@@ -19,7 +19,10 @@ from bridge.pipeline.judge import NO_FLAGS
 from bridge.pipeline.roll import Carried
 from bridge.pipeline.usual import Usual, are_plain, decode_all, read_usual, write_usual
 from bridge.pipeline.validate import TimeBounds
-from bridge.pipeline.verdict import Duplicate, Readings, Said, Single, Telemetry, Verdict
+from bridge.pipeline.verdict import Duplicate, Said
+
+if TYPE_CHECKING:
+    from bridge.pipeline.flow import Flow
 
 TOGETHER: Final = 64
 """Messages at once: more of them no longer fit the caches of a core, fewer cost more calls."""
@@ -31,64 +34,19 @@ SECOND_READING: Final = "idempotency_id_repeated"
 """The warning on a message whose device and id are known with another content."""
 
 
-class Way(Protocol):
-    """How one message goes on; it never raises, but for `ask`."""
-
-    def carry(self, packet: Inbound, received: Instant) -> Carried:
-        """Carry a packet by itself."""
-
-    def carry_message(
-        self,
-        message: Any,  # noqa: ANN401 - decoded, or Rejected
-        packet: Publish,
-        address: Address,
-        properties: Mapping[str, str],
-        received: Instant,
-    ) -> Carried:
-        """Carry a packet once it is decoded."""
-
-    def ask(self, verdict: Telemetry, address: Address, received: Instant) -> Said:
-        """Tell what there is to say of a message that is new."""
-
-    def ask_all(
-        self, verdicts: Sequence[Telemetry], addresses: Sequence[Address], received: Instant
-    ) -> Sequence[Said]:
-        """Do the same for many."""
-
-    def carry_asked(  # noqa: PLR0913, PLR0917 - what is known of it
-        self,
-        said: Said,
-        verdict: Telemetry,
-        identity: Identity,
-        packet: Publish,
-        address: Address,
-        received: Instant,
-    ) -> tuple[Verdict, Single]:
-        """Carry it by what was said."""
-
-
 class Together:
     """Carry packets, as many at once as will go."""
 
-    def __init__(
-        self,
-        addresses: AddressBook,
-        duplicates: Duplicates,
-        way: Way,
-    ) -> None:
+    def __init__(self, addresses: AddressBook, duplicates: Duplicates, way: "Flow") -> None:
+        """`way` carries one packet alone, and says of many what there is to say."""
         self._addresses = addresses
         self._duplicates = duplicates
         self._way = way
 
     def carry(
-        self,
-        packets: Sequence[Inbound],
-        received: Instant,
-        bounds: TimeBounds,
-        *,
-        is_judged: bool,
+        self, packets: Sequence[Inbound], received: Instant, bounds: TimeBounds
     ) -> list[Carried]:
-        """Carry packets; `is_judged` says that layers 3 and 4, or limits, have to be asked."""
+        """Carry packets; a fault of ours costs one message a detour, as in `Flow.carry`."""
         carried: list[Carried] = []
         for start in range(0, len(packets), TOGETHER):
             some = packets[start : start + TOGETHER]
@@ -100,15 +58,13 @@ class Together:
                 continue
             if all(flags):
                 plain = cast("Sequence[Publish]", some)
-                carried += self._carry_plain(plain, addresses, received, bounds, is_judged)
+                carried += self._carry_plain(plain, addresses, received, bounds)
                 continue
             rows = zip(flags, some, addresses, strict=True)
             for is_plain, run in groupby(rows, itemgetter(0)):
                 _, run_packets, run_addresses = zip(*run, strict=True)
                 if is_plain:
-                    carried += self._carry_plain(
-                        run_packets, run_addresses, received, bounds, is_judged
-                    )
+                    carried += self._carry_plain(run_packets, run_addresses, received, bounds)
                 else:
                     carried += [self._way.carry(each, received) for each in run_packets]
         return carried
@@ -119,7 +75,6 @@ class Together:
         addresses: Sequence[Address],
         received: Instant,
         bounds: TimeBounds,
-        is_judged: bool,  # noqa: FBT001 - handed on
     ) -> list[Carried]:
         """Carry what is usual as far as can be told without decoding it."""
         if len(packets) < APART or not bounds.is_judged:
@@ -129,16 +84,15 @@ class Together:
             usual = read_usual(messages, packets, addresses, received.unix_us, bounds)
         except Exception:  # noqa: BLE001 - as above
             return [self._way.carry(each, received) for each in packets]
-        carry = self._carry_judged if is_judged else self._carry_usual
         if usual is not None:
-            return carry(usual, received)
+            return self._carry_usual(usual, received)
         carried: list[Carried] = []
         for start in range(0, len(packets), PART):
             part = slice(start, start + PART)
             some = messages[part], packets[part], addresses[part]
             usual = read_usual(*some, received.unix_us, bounds)
             if usual is not None:
-                carried += carry(usual, received)
+                carried += self._carry_usual(usual, received)
             else:
                 # Decoded once: one that is bad in each part would else make all of them dear.
                 one = self._way.carry_message
@@ -148,7 +102,7 @@ class Together:
                 ]
         return carried
 
-    def _carry_judged(self, usual: Usual, received: Instant) -> list[Carried]:
+    def _carry_usual(self, usual: Usual, received: Instant) -> list[Carried]:
         """Ask of each message, in order, and write those together of which nothing is said."""
         carried = self._ask_all(usual, received)
         fresh = [place for place, each in enumerate(carried) if each is None]
@@ -198,34 +152,15 @@ class Together:
         return self._carry_said(said, usual, place, received) if said else None
 
     def _carry_said(self, said: Said, usual: Usual, place: int, received: Instant) -> Carried:
-        return self._way.carry_asked(
+        return self._way.carry_said(
             said,
             usual.telemetries[place],
             Identity(usual.headers[place], usual.keys[place]),
             usual.packets[place],
             usual.addresses[place],
+            NO_PROPERTIES,
             received,
         )
-
-    def _carry_usual(self, usual: Usual, received: Instant) -> list[Carried]:
-        """Carry what is judged by nothing but whether it is known."""
-        knowledge = self._duplicates.judge_all(usual.keys)
-        is_all_new = knowledge.count(Knowledge.NEW) == len(knowledge)
-        if not is_all_new:
-            for verdict, each in zip(usual.telemetries, knowledge, strict=True):
-                if each is Knowledge.OTHER_CONTENT:
-                    verdict.warnings = [SECOND_READING]
-        try:
-            outcomes: list[Single | Readings] = [*write_usual(usual, received)]
-        except Exception:  # noqa: BLE001 - as above
-            self._duplicates.take_back(usual.keys, knowledge)
-            return [self._way.carry(each, received) for each in usual.packets]
-        if not is_all_new:
-            for place, each in enumerate(knowledge):
-                if each is Knowledge.SAME or each is Knowledge.UNDER_WAY:
-                    is_under_way = each is Knowledge.UNDER_WAY
-                    outcomes[place] = Duplicate(usual.keys[place], is_under_way)
-        return list(zip(usual.telemetries, outcomes, strict=True))
 
 
 def _waits_for(carried: Carried | None, keys: set[bytes]) -> bool:
