@@ -17,23 +17,24 @@ _REPOSITORY: Final = Path(__file__).resolve().parents[1]
 _STOP_S: Final = 40.0
 
 
+def bridge_config(terms: Terms) -> dict[str, Any]:
+    """Write the configuration of a bridge as shipped that works on these terms."""
+    return {
+        "mqtt": {"port": terms.mqtt_port, "client_id": terms.client_id},
+        "kafka": {"bootstrap_servers": terms.bootstrap_servers},
+        "route": [{"filter": TOPIC_FILTER, "kafka_topic": terms.kafka_topic}],
+        "dead_letter": {"kafka_topic": terms.dead_letter_topic},
+        "limits": {},  # As shipped; tests have none unless they say so.
+    }
+
+
 class BridgeContender:
     """`python -m bridge run --config FILE`: the production path, everything on by default."""
 
     def __init__(
         self, directory: Path, terms: Terms, sections: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
-        self._bridge = BridgeProcess(
-            directory,
-            {
-                "mqtt": {"port": terms.mqtt_port, "client_id": terms.client_id},
-                "kafka": {"bootstrap_servers": terms.bootstrap_servers},
-                "route": [{"filter": TOPIC_FILTER, "kafka_topic": terms.kafka_topic}],
-                "dead_letter": {"kafka_topic": terms.dead_letter_topic},
-                "limits": {},  # As shipped; tests have none unless they say so.
-                **(sections or {}),
-            },
-        )
+        self._bridge = BridgeProcess(directory, {**bridge_config(terms), **(sections or {})})
         self.process: ChildProcess = self._bridge
 
     def start(self) -> None:

@@ -12,7 +12,6 @@ import asyncio
 import os
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -38,18 +37,17 @@ from benchmarks.figures import (
     shortfalls,
     table,
 )
+from benchmarks.places import PARTITIONS, Place, make_terms, open_place
 from benchmarks.profiles import messages as write_messages
 from benchmarks.telemetry import Message
 from benchmarks.terms import Terms
 from tests.support.eventually import eventually, let_last
 from tests.support.kafka_artefacts import KAFKA_VERSION
 from tests.support.kafka_client import KafkaClient
-from tests.support.kafka_cluster import KafkaProcess
 from tests.support.mosquitto import MosquittoProcess, mosquitto_version
 from tests.support.processes import ChildProcess
 
 DEVICES: Final = 1_000
-PARTITIONS: Final = 6
 SETTLE_S: Final = 0.3
 """After Kafka has all: for the last delivery reports and PUBACKs, which also cost CPU."""
 _POLL_S: Final = 0.04
@@ -75,16 +73,6 @@ log_type error
 """
 
 
-class Stage(msgspec.Struct, frozen=True):
-    """What all drains of a run share."""
-
-    directory: Path
-    client: KafkaClient
-    kafka_process: ChildProcess | None
-    """None: the Kafka cluster was given, its CPU is not seen."""
-    messages: Sequence[Message]
-
-
 class IncompleteError(RuntimeError):
     """A contender did not bring every message to Kafka, or brought something else."""
 
@@ -93,7 +81,8 @@ class IncompleteError(RuntimeError):
 
 
 def drain(
-    stage: Stage,
+    place: Place,
+    messages: Sequence[Message],
     name: str,
     round_number: int,
     make: Callable[[str, Path, Terms], Contender] = make_contender,
@@ -104,43 +93,33 @@ def drain(
         IncompleteError: What lies in Kafka afterwards is not what was queued.
     """
     tag = f"{name}-{round_number}-{os.getpid()}"
-    directory = stage.directory / tag
+    directory = place.directory / tag
     with ExitStack() as cleanup:
         mosquitto = MosquittoProcess(directory, config=_MOSQUITTO)
         mosquitto.start()
         cleanup.callback(mosquitto.kill)
-        topics = [f"bench-{tag}-{kind}" for kind in ("telemetry", "dlq")]
-        for topic in topics:
-            stage.client.create_topic(topic, partitions=PARTITIONS)
-            cleanup.callback(stage.client.delete_topic, topic)
-        terms = Terms(
-            mqtt_port=mosquitto.port,
-            bootstrap_servers=stage.client.bootstrap,
-            client_id=f"bench-{tag}",
-            kafka_topic=topics[0],
-            dead_letter_topic=topics[1],
-        )
-        asyncio.run(fill(mosquitto.port, terms.client_id, stage.messages))
+        terms = make_terms(cleanup, place.client, mosquitto, tag)
+        asyncio.run(fill(mosquitto.port, terms.client_id, messages))
         contender = make(name, directory, terms)
         cleanup.callback(contender.process.kill)
-        measured = _measure(stage, contender, mosquitto, terms)
+        measured = _measure(place, len(messages), contender, mosquitto, terms)
         contender.stop()
-        _audit(stage, terms)
+        _audit(place.client, len(messages), terms)
     return msgspec.structs.replace(measured, contender=name, round=round_number)
 
 
 def _measure(
-    stage: Stage, contender: Contender, mosquitto: MosquittoProcess, terms: Terms
+    place: Place, messages: int, contender: Contender, mosquitto: MosquittoProcess, terms: Terms
 ) -> Drain:
-    process, kafka = contender.process, stage.kafka_process
-    watermarks = Watermarks(stage.client, (terms.kafka_topic, terms.dead_letter_topic))
+    process, kafka = contender.process, place.kafka
+    watermarks = Watermarks(place.client, (terms.kafka_topic, terms.dead_letter_topic))
     mosquitto.freeze()
     contender.start()
     _await_waiting(process, mosquitto.port)
     before = process.cpu_s, mosquitto.cpu_s, kafka.cpu_s if kafka else 0.0
     started_s = time.monotonic()
     mosquitto.thaw()
-    _await_count(watermarks, len(stage.messages), process)
+    _await_count(watermarks, messages, process)
     took_s = time.monotonic() - started_s
     contender.await_settled()
     let_last(SETTLE_S)
@@ -148,7 +127,7 @@ def _measure(
     return Drain(
         contender=process.name,
         round=0,
-        messages=len(stage.messages),
+        messages=messages,
         took_s=took_s,
         cpu_s=process.cpu_s - before[0],
         start_cpu_s=before[0],
@@ -196,17 +175,16 @@ def _await_count(watermarks: "Watermarks", expected: int, process: ChildProcess)
         let_last(_POLL_S)
 
 
-def _audit(stage: Stage, terms: Terms) -> None:
+def _audit(client: KafkaClient, expected: int, terms: Terms) -> None:
     """Look again after the stop: as many records as messages, and made as they should be."""
-    expected = len(stage.messages)
-    telemetry_count = stage.client.count(terms.kafka_topic)
-    dead_letters = stage.client.count(terms.dead_letter_topic)
+    telemetry_count = client.count(terms.kafka_topic)
+    dead_letters = client.count(terms.dead_letter_topic)
     if (telemetry_count, dead_letters) != (expected, 0):
         raise IncompleteError(
             f"{terms.client_id}: {telemetry_count} telemetry records and {dead_letters} dead"
             f" letters, expected {expected} and 0"
         )
-    records = stage.client.consume_all(terms.kafka_topic, until=min(_AUDITED, expected))
+    records = client.consume_all(terms.kafka_topic, until=min(_AUDITED, expected))
     for record in records:
         names = sorted(name for name, _ in record.headers)
         if names != ["content-type", "idempotency-key"]:
@@ -251,19 +229,12 @@ def run(
 ) -> list[Drain]:
     """Drain with each contender in every round, the order alternating."""
     with ExitStack() as cleanup:
-        directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        client, process = KafkaClient(bootstrap or ""), None
-        if bootstrap is None:
-            process = KafkaProcess(directory / "kafka")
-            cleanup.callback(process.remove)
-            process.start()
-            client = process.client
+        place = open_place(cleanup, bootstrap)
         drains: list[Drain] = []
         for round_number in range(pairs):
             queued = list(write_messages(messages, devices=devices))
-            stage = Stage(directory, client, process, queued)
             for name in contenders if round_number % 2 == 0 else reversed(contenders):
-                measured = drain(stage, name, round_number)
+                measured = drain(place, queued, name, round_number)
                 drains.append(measured)
                 print(
                     f"round {round_number + 1} {name:10} {measured.cpu_us:8.2f} us a message"

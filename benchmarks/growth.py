@@ -9,20 +9,17 @@ devices with all rules on and as many keys as there are messages, it is what a l
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from benchmarks.drain import Stage, drain
+from benchmarks.drain import drain
 from benchmarks.figures import EVERYTHING, PROMISE, Drain, Spread
+from benchmarks.places import open_place
 from benchmarks.profiles import messages
 from benchmarks.telemetry import Message
-from tests.support.kafka_client import KafkaClient
-from tests.support.kafka_cluster import KafkaProcess
 
 USUAL_DEVICES: Final = 1_000
 PAYLOAD_BYTES: Final = 220
@@ -77,20 +74,13 @@ def run(what: Sequence[str], *, rounds: int, bootstrap: str | None) -> dict[str,
     """Drain each queue in each round."""
     found: dict[str, list[Drain]] = {}
     with ExitStack() as cleanup:
-        directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        client, process = KafkaClient(bootstrap or ""), None
-        if bootstrap is None:
-            process = KafkaProcess(directory / "kafka")
-            cleanup.callback(process.remove)
-            process.start()
-            client = process.client
+        place = open_place(cleanup, bootstrap)
         for kind in what:
             variants = VARIANTS[kind]
             for number in range(1 if kind == "memory" else rounds):
                 for variant in variants if number % 2 == 0 else reversed(variants):
-                    stage = Stage(directory, client, process, list(queue(variant)))
                     tag = number * len(variants) + variants.index(variant)
-                    measured = drain(stage, variant.contender, tag)
+                    measured = drain(place, list(queue(variant)), variant.contender, tag)
                     found.setdefault(variant.name, []).append(measured)
                     print(
                         f"round {number + 1} {variant.name:42} {measured.cpu_us:8.2f} us a message,"

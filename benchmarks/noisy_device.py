@@ -13,7 +13,6 @@ import itertools
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -22,12 +21,12 @@ from typing import Final
 
 import msgspec
 
+from benchmarks.contenders import bridge_config
 from benchmarks.figures import Spread
+from benchmarks.places import PARTITIONS, make_terms, open_place
 from tests.support.bridge_process import BridgeProcess
 from tests.support.devices import DeviceMessage, telemetry
 from tests.support.eventually import eventually, let_last
-from tests.support.kafka_client import KafkaClient
-from tests.support.kafka_cluster import KafkaProcess
 from tests.support.latency import LatencyProbe, p99
 from tests.support.lean_publisher import LeanPublisher
 from tests.support.mosquitto import MosquittoProcess
@@ -37,7 +36,6 @@ OTHERS: Final = 999
 OTHERS_PER_S: Final = 999.0
 NOISY: Final = "noisy"
 NOISY_PER_S: Final = 500.0
-PARTITIONS: Final = 6
 SETTLE_S: Final = 2.0
 """Between two windows, for what one leaves behind."""
 RATIO_MAX: Final = 1.2
@@ -128,30 +126,13 @@ def run(
 ) -> list[tuple[Window, Window]]:
     """Measure pairs of windows: alone, and beside the noisy one."""
     with ExitStack() as cleanup:
-        directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        client = KafkaClient(bootstrap or "")
-        if bootstrap is None:
-            kafka = KafkaProcess(directory / "kafka")
-            cleanup.callback(kafka.remove)
-            kafka.start()
-            client = kafka.client
+        place = open_place(cleanup, bootstrap)
+        directory, client = place.directory, place.client
         mosquitto = MosquittoProcess(directory / "mosquitto")
         mosquitto.start()
         cleanup.callback(mosquitto.kill)
-        topics = [f"bench-noisy-{os.getpid()}-{kind}" for kind in ("telemetry", "dlq")]
-        for topic in topics:
-            client.create_topic(topic, PARTITIONS)
-            cleanup.callback(client.delete_topic, topic)
-        bridge = BridgeProcess(
-            directory / "bridge",
-            {
-                "mqtt": {"port": mosquitto.port},
-                "kafka": {"bootstrap_servers": client.bootstrap},
-                "route": [{"filter": "devices/+/telemetry", "kafka_topic": topics[0]}],
-                "dead_letter": {"kafka_topic": topics[1]},
-                "limits": {},
-            },
-        )
+        terms = make_terms(cleanup, client, mosquitto, f"noisy-{os.getpid()}")
+        bridge = BridgeProcess(directory / "bridge", bridge_config(terms))
         bridge.start()
         cleanup.callback(bridge.kill)
         bridge.wait_ready()
@@ -161,7 +142,7 @@ def run(
         cleanup.callback(noisy.kill)
         others.send_signal(_ON)
         found: list[tuple[Window, Window]] = []
-        with LatencyProbe(client, topics[0], PARTITIONS, without=NOISY.encode()) as probe:
+        with LatencyProbe(client, terms.kafka_topic, PARTITIONS, without=NOISY.encode()) as probe:
             let_last(warm_up_s)  # Caches, the JIT of Kafka.
             for number in range(pairs):
                 order = (False, True) if number % 2 == 0 else (True, False)

@@ -8,7 +8,6 @@ of nearly every message. `python -m benchmarks.rules [--pairs 5] [--only everyth
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import Final
 import msgspec
 
 from benchmarks.contenders import BridgeContender
-from benchmarks.drain import Stage, drain
+from benchmarks.drain import drain
 from benchmarks.figures import EVERYTHING, Drain, Spread
+from benchmarks.places import open_place
 from benchmarks.profiles import (
     BARE,
     BUSINESS,
@@ -29,8 +29,6 @@ from benchmarks.profiles import (
     write_registry,
 )
 from benchmarks.terms import Terms
-from tests.support.kafka_client import KafkaClient
-from tests.support.kafka_cluster import KafkaProcess
 
 BASE: Final = "layers 1 and 2"
 
@@ -60,25 +58,20 @@ NAMES: Final = tuple(variants(Path()))
 def run(count: int, *, pairs: int, names: Sequence[str], bootstrap: str | None) -> list[Drain]:
     """Drain with each variant in every round, the order alternating."""
     with ExitStack() as cleanup:
-        directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        write_registry(directory / "devices.toml")
-        sections = variants(directory / "devices.toml")
-        client, process = KafkaClient(bootstrap or ""), None
-        if bootstrap is None:
-            process = KafkaProcess(directory / "kafka")
-            cleanup.callback(process.remove)
-            process.start()
-            client = process.client
+        place = open_place(cleanup, bootstrap)
+        registry = place.directory / "devices.toml"
+        write_registry(registry)
+        sections = variants(registry)
 
-        def make(name: str, place: Path, terms: Terms) -> BridgeContender:
-            return BridgeContender(place, terms, sections[NAMES[int(name)]])
+        def make(name: str, directory: Path, terms: Terms) -> BridgeContender:
+            return BridgeContender(directory, terms, sections[NAMES[int(name)]])
 
         drains: list[Drain] = []
         for round_number in range(pairs):
-            stage = Stage(directory, client, process, list(messages(count)))
+            queued = list(messages(count))
             for name in names if round_number % 2 == 0 else reversed(names):
                 number = NAMES.index(name)  # Names are those of topics and directories as well.
-                measured = drain(stage, str(number), round_number, make)
+                measured = drain(place, queued, str(number), round_number, make)
                 drains.append(msgspec.structs.replace(measured, contender=name))
                 print(
                     f"round {round_number + 1} {name:20} {measured.cpu_us:8.2f} us a message",

@@ -7,21 +7,20 @@ the second start, so the first record is that of a bridge that was away.
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks.contenders import bridge_config
 from benchmarks.figures import Spread
+from benchmarks.places import make_terms, open_place
 from tests.support.bridge_process import BridgeProcess
 from tests.support.devices import DevicePublisher, telemetry
 from tests.support.eventually import eventually
 from tests.support.kafka_client import KafkaClient
-from tests.support.kafka_cluster import KafkaProcess
 from tests.support.mosquitto import MosquittoProcess
 
-PARTITIONS = 6
 _POLL_S = 0.005
 
 
@@ -31,19 +30,8 @@ def measure(client: KafkaClient, directory: Path, number: int) -> tuple[float, f
         mosquitto = MosquittoProcess(directory / "mosquitto")
         mosquitto.start()
         cleanup.callback(mosquitto.kill)
-        topics = [f"bench-start-{number}-{kind}" for kind in ("telemetry", "dlq")]
-        for topic in topics:
-            client.create_topic(topic, PARTITIONS)
-            cleanup.callback(client.delete_topic, topic)
-        bridge = BridgeProcess(
-            directory / "bridge",
-            {
-                "mqtt": {"port": mosquitto.port, "client_id": f"start-{number}"},
-                "kafka": {"bootstrap_servers": client.bootstrap},
-                "route": [{"filter": "devices/+/telemetry", "kafka_topic": topics[0]}],
-                "dead_letter": {"kafka_topic": topics[1]},
-            },
-        )
+        terms = make_terms(cleanup, client, mosquitto, f"start-{number}")
+        bridge = BridgeProcess(directory / "bridge", bridge_config(terms))
         cleanup.callback(bridge.kill)
         began_s = time.monotonic()
         bridge.start()
@@ -57,7 +45,7 @@ def measure(client: KafkaClient, directory: Path, number: int) -> tuple[float, f
         devices.publish([telemetry("sensor-0001", 1)])
         began_s = time.monotonic()
         bridge.start()
-        eventually(lambda: client.count(topics[0]), what="the first record", poll_s=_POLL_S)
+        eventually(lambda: client.count(terms.kafka_topic), what="the first record", poll_s=_POLL_S)
         first_s = time.monotonic() - began_s
         assert bridge.stop() == 0
         return subscribed_s, first_s
@@ -71,12 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--starts", type=int, default=5)
     parsed = parser.parse_args(arguments)
     with ExitStack() as cleanup:
-        directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        kafka = KafkaProcess(directory / "kafka")
-        cleanup.callback(kafka.remove)
-        kafka.start()
+        place = open_place(cleanup, None)
         found = [
-            measure(kafka.client, directory / str(number), number)
+            measure(place.client, place.directory / str(number), number)
             for number in range(parsed.starts)
         ]
     print(f"{parsed.starts} starts with an empty window, seconds; median (least-most)")

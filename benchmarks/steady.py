@@ -13,7 +13,6 @@ import argparse
 import itertools
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -24,12 +23,11 @@ import msgspec
 
 from benchmarks.contenders import BridgeContender, make_contender
 from benchmarks.figures import BASELINE, PROMISE, Spread
+from benchmarks.places import PARTITIONS, Place, make_terms, open_place
 from benchmarks.terms import Terms
 from tests.support.bridge_process import BridgeProcess
 from tests.support.devices import DeviceMessage
 from tests.support.eventually import eventually, let_last
-from tests.support.kafka_client import KafkaClient
-from tests.support.kafka_cluster import KafkaProcess
 from tests.support.latency import LatencyProbe
 from tests.support.lean_publisher import LeanPublisher
 from tests.support.mosquitto import MosquittoProcess
@@ -38,7 +36,6 @@ from tests.support.processes import ChildProcess
 BARE: Final = "bare"
 CONTENDERS: Final = (PROMISE, BASELINE, BARE)
 DEVICES: Final = 1_000
-PARTITIONS: Final = 6
 WARM_UP_S: Final = 5.0
 IDLE_WARM_UP_S: Final = 15.0
 PROBE_S: Final = 0.001
@@ -123,38 +120,21 @@ class _Helper(ChildProcess):
 # ---------------------------------------------------------------------- one window
 
 
-class Stage(msgspec.Struct, frozen=True):
-    """What all windows of a run share."""
-
-    directory: Path
-    client: KafkaClient
-
-
 def measure(
-    stage: Stage, name: str, rate_per_s: float, round_number: int, seconds: float
+    place: Place, name: str, rate_per_s: float, round_number: int, seconds: float
 ) -> Window:
     """Let one contender carry one rate for so long."""
     tag = f"{name}-{rate_per_s:g}-{round_number}-{os.getpid()}"
-    directory = stage.directory / tag
+    directory = place.directory / tag
     directory.mkdir()
     with ExitStack() as cleanup:
         mosquitto = MosquittoProcess(directory / "mosquitto")
         mosquitto.start()
         cleanup.callback(mosquitto.kill)
-        topics = [f"bench-{tag}-{kind}" for kind in ("telemetry", "dlq")]
-        for topic in topics:
-            stage.client.create_topic(topic, partitions=PARTITIONS)
-            cleanup.callback(stage.client.delete_topic, topic)
-        terms = Terms(
-            mqtt_port=mosquitto.port,
-            bootstrap_servers=stage.client.bootstrap,
-            client_id=f"bench-{tag}",
-            kafka_topic=topics[0],
-            dead_letter_topic=topics[1],
-        )
+        terms = make_terms(cleanup, place.client, mosquitto, tag)
         process = _start(cleanup, directory, name, terms, rate_per_s)
         probe = cleanup.enter_context(
-            LatencyProbe(stage.client, topics[0], PARTITIONS, poll_s=PROBE_S)
+            LatencyProbe(place.client, terms.kafka_topic, PARTITIONS, poll_s=PROBE_S)
         )
         if name != BARE and rate_per_s:
             words = ("benchmarks.steady", "publish", str(mosquitto.port), str(rate_per_s))
@@ -215,18 +195,12 @@ def run(
 ) -> list[Window]:
     """Measure each rate in each round, the order of the contenders alternating."""
     with ExitStack() as cleanup:
-        directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        client = KafkaClient(bootstrap or "")
-        if bootstrap is None:
-            kafka = KafkaProcess(directory / "kafka")
-            cleanup.callback(kafka.remove)
-            kafka.start()
-            client = kafka.client
-        stage, found = Stage(directory, client), []
+        place = open_place(cleanup, bootstrap)
+        found: list[Window] = []
         for round_number, rate in itertools.product(range(rounds), rates):
             names = CONTENDERS if rate else (PROMISE,)
             for name in names if round_number % 2 == 0 else reversed(names):
-                window = measure(stage, name, rate, round_number, seconds)
+                window = measure(place, name, rate, round_number, seconds)
                 found.append(window)
                 print(
                     f"round {round_number + 1} {rate:6g}/s {name:9} {window.records:7} records,"
