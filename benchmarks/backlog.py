@@ -19,20 +19,29 @@ _PACKET_IDS: Final = 65_535
 _ANSWER_S: Final = 30.0
 
 
-async def fill(port: int, client_id: str, messages: Sequence[Message]) -> None:
-    """Leave a session of `client_id` behind with all these messages in its queue.
+async def fill(
+    port: int,
+    client_ids: Sequence[str],
+    messages: Sequence[Message],
+    *,
+    topic_filter: str = TOPIC_FILTER,
+) -> None:
+    """Leave sessions of these clients behind, and in their queues all these messages.
+
+    With a shared subscription they are dealt among the sessions, else each session has them all.
 
     Raises:
         RuntimeError: Mosquitto did not take every one of them.
         TimeoutError: Mosquitto fell silent.
     """
-    async with asyncio.timeout(_ANSWER_S):
-        subscriber = await _connect(port, client_id, session_expiry_s=SESSION_EXPIRY_S)
-        subscriber.send(_subscribe())
-        granted = await subscriber.receive(mqtt5.SubAckPacket)
-        if granted.reason_codes != [mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE]:
-            raise RuntimeError(f"Mosquitto did not grant QoS 1: {granted}")
-        subscriber.close()
+    for client_id in client_ids:
+        async with asyncio.timeout(_ANSWER_S):
+            subscriber = await _connect(port, client_id, session_expiry_s=SESSION_EXPIRY_S)
+            subscriber.send(_subscribe(topic_filter))
+            granted = await subscriber.receive(mqtt5.SubAckPacket)
+            if granted.reason_codes != [mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE]:
+                raise RuntimeError(f"Mosquitto did not grant QoS 1: {granted}")
+            subscriber.close()
     async with asyncio.timeout(_ANSWER_S):
         publisher = await _connect(port, "benchmark-publisher", session_expiry_s=0)
     await _publish(publisher, messages)
@@ -74,9 +83,9 @@ def _encode(number: int, message: Message) -> mqtt5.PublishPacket:
     )
 
 
-def _subscribe() -> mqtt5.SubscribePacket:
+def _subscribe(topic_filter: str) -> mqtt5.SubscribePacket:
     return mqtt5.SubscribePacket(
-        1, [mqtt5.TopicFilter(TOPIC_FILTER, max_qos=mqtt5.QoS.AT_LEAST_ONCE)]
+        1, [mqtt5.TopicFilter(topic_filter, max_qos=mqtt5.QoS.AT_LEAST_ONCE)]
     )
 
 

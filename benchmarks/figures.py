@@ -117,6 +117,16 @@ def shortfalls(comparison: Comparison | None, *, ratio_min: float) -> list[str]:
     return missing
 
 
+def excess(comparison: Comparison | None, *, ratio_max: float) -> list[str]:
+    """Say by how much the bridge costs more than it may over the floor; the medians decide."""
+    if comparison is None:
+        return ["bridge and floor were not measured in one round"]
+    ratio = 1 / comparison.cpu.median
+    if ratio <= ratio_max:
+        return []
+    return [f"CPU a message: {ratio:.2f} times that of the floor, allowed {ratio_max:g}"]
+
+
 def table(drains: Sequence[Drain]) -> str:
     """Write what was measured, a line a contender, and the ratios."""
     lines = [_HEAD]

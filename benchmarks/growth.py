@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -119,10 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--what", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kafka", metavar="HOST:PORT", help="a running cluster, else one is made")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every measurement goes there")
     parsed = parser.parse_args(arguments)
     found = run(parsed.what, rounds=parsed.rounds, bootstrap=parsed.kafka)
     print(f"{parsed.rounds} rounds; median (least-most)")
     print(table(found, parsed.what))
+    if parsed.json is not None:
+        parsed.json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
     return 0
 
 

@@ -1,7 +1,17 @@
 import msgspec
 import pytest
 
-from benchmarks.figures import BASELINE, FLOOR, PROMISE, Drain, as_json, compare, shortfalls, table
+from benchmarks.figures import (
+    BASELINE,
+    FLOOR,
+    PROMISE,
+    Drain,
+    as_json,
+    compare,
+    excess,
+    shortfalls,
+    table,
+)
 from benchmarks.terms import Terms
 
 
@@ -57,6 +67,20 @@ def test_a_contender_that_shares_no_round_with_the_bridge_is_not_compared() -> N
 )
 def test_a_required_ratio_holds_for_cpu_and_for_rate(ratio_min: float, missing: list[str]) -> None:
     assert missing == shortfalls(compare(_DRAINS, PROMISE, BASELINE), ratio_min=ratio_min)
+
+
+@pytest.mark.parametrize(
+    ("ratio_max", "told"),
+    [
+        (4, []),
+        (3.5, ["CPU a message: 4.00 times that of the floor, allowed 3.5"]),
+    ],
+)
+def test_what_the_bridge_may_cost_over_the_floor_is_held_to(
+    ratio_max: float, told: list[str]
+) -> None:
+    assert told == excess(compare(_DRAINS, PROMISE, FLOOR), ratio_max=ratio_max)
+    assert excess(None, ratio_max=ratio_max) != []
 
 
 def test_the_table_has_a_line_for_each_contender_and_each_comparison() -> None:
