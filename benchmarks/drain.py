@@ -26,6 +26,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from benchmarks.backlog import fill
+from benchmarks.command_line import make_parser
 from benchmarks.contenders import Contender, make_contender
 from benchmarks.figures import (
     BASELINE,
@@ -50,7 +51,7 @@ from tests.support.mosquitto import MosquittoProcess, mosquitto_version
 from tests.support.processes import ChildProcess
 
 DEVICES: Final = 1_000
-SETTLE_S: Final = 0.3
+_SETTLE_S: Final = 0.3
 """After Kafka has all: for the last delivery reports and PUBACKs, which also cost CPU."""
 _POLL_S: Final = 0.04
 _IDLE_S: Final = 0.25
@@ -104,42 +105,65 @@ def drain(
         asyncio.run(fill(mosquitto.port, [terms.client_id], messages))
         contender = make(name, directory, terms)
         cleanup.callback(contender.process.kill)
-        measured = _measure(place, len(messages), contender, mosquitto, terms)
-        contender.stop()
-        _audit(place.client, len(messages), terms)
+        measured = measure(place, len(messages), [(contender, mosquitto)], terms)
     return msgspec.structs.replace(measured, contender=name, round=round_number)
 
 
-def _measure(
-    place: Place, messages: int, contender: Contender, mosquitto: MosquittoProcess, terms: Terms
+def measure(
+    place: Place,
+    messages: int,
+    pairs: Sequence[tuple[Contender, MosquittoProcess]],
+    terms: Terms,
 ) -> Drain:
-    process, kafka = contender.process, place.kafka
+    """Let contenders empty the queues that wait for them, all at once; several are one drain.
+
+    Each stands with the Mosquitto that it reads, which several may share.
+
+    Raises:
+        IncompleteError: What lies in Kafka afterwards is not what was queued.
+    """
+    processes, kafka = [contender.process for contender, _ in pairs], place.kafka
+    brokers = list(dict.fromkeys(broker for _, broker in pairs))
     watermarks = Watermarks(place.client, (terms.kafka_topic, terms.dead_letter_topic))
-    mosquitto.freeze()
-    contender.start()
-    await_waiting(process, mosquitto.port)
-    before = process.cpu_s, mosquitto.cpu_s, kafka.cpu_s if kafka else 0.0
+    for broker in brokers:
+        broker.freeze()
+    for contender, _ in pairs:
+        contender.start()
+    for contender, broker in pairs:
+        _await_waiting(contender.process, broker.port)
+    before = _cpu_s(processes), _cpu_s(brokers), kafka.cpu_s if kafka else 0.0
     started_s = time.monotonic()
-    mosquitto.thaw()
-    await_count(watermarks, messages, [process])
+    for broker in brokers:
+        broker.thaw()
+    _await_count(watermarks, messages, processes)
     took_s = time.monotonic() - started_s
-    contender.await_settled()
-    let_last(SETTLE_S)
-    process.assert_alive()
-    return Drain(
-        contender=process.name,
+    for contender, _ in pairs:
+        contender.await_settled()
+    let_last(_SETTLE_S)
+    for process in processes:
+        process.assert_alive()
+    measured = Drain(
+        contender=processes[0].name,
         round=0,
         messages=messages,
         took_s=took_s,
-        cpu_s=process.cpu_s - before[0],
+        cpu_s=_cpu_s(processes) - before[0],
         start_cpu_s=before[0],
-        memory_peak_bytes=_memory_peak_bytes(process.pid),
-        mosquitto_cpu_s=mosquitto.cpu_s - before[1],
+        memory_peak_bytes=sum(_memory_peak_bytes(process.pid) for process in processes),
+        mosquitto_cpu_s=_cpu_s(brokers) - before[1],
         kafka_cpu_s=kafka.cpu_s - before[2] if kafka else None,
     )
+    for contender, _ in pairs:
+        contender.stop()
+    _audit(place.client, messages, terms)
+    return measured
 
 
-def await_waiting(process: ChildProcess, port: int) -> None:
+def _cpu_s(processes: Sequence[ChildProcess]) -> float:
+    return sum(process.cpu_s for process in processes)
+
+
+def _await_waiting(process: ChildProcess, port: int) -> None:
     """Wait until the contender has connected to the frozen Mosquitto and does nothing more."""
 
     def has_connected() -> bool:
@@ -159,7 +183,9 @@ def await_waiting(process: ChildProcess, port: int) -> None:
     eventually(cpu_used_s, lambda s: s < _TICK_S, what=f"{process.name} only waits", deadline_s=6.0)
 
 
-def await_count(watermarks: "Watermarks", expected: int, processes: Sequence[ChildProcess]) -> None:
+def _await_count(
+    watermarks: "Watermarks", expected: int, processes: Sequence[ChildProcess]
+) -> None:
     """Wait until Kafka has so many records, as long as they become more.
 
     Raises:
@@ -274,15 +300,11 @@ def about(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.drain", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = make_parser("drain", __doc__)
     parser.add_argument("--messages", type=int, default=200_000, help="in each queue")
     parser.add_argument("--devices", type=int, default=DEVICES, help="that sent them, in turn")
     parser.add_argument("--pairs", type=int, default=3, help="rounds; each measures every one")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
-    parser.add_argument("--kafka", metavar="HOST:PORT", help="a running cluster, else one is made")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="every measurement goes there")
     parser.add_argument(
         "--require-ratio",
         type=float,

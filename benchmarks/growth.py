@@ -7,15 +7,14 @@ devices with all rules on and as many keys as there are messages, it is what a l
 `python -m benchmarks.growth [--rounds 3] [--what devices payload memory]`
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from benchmarks.command_line import keep, make_parser
 from benchmarks.drain import drain
 from benchmarks.figures import EVERYTHING, PROMISE, Drain, Spread
 from benchmarks.places import open_place
@@ -114,19 +113,14 @@ def table(found: Mapping[str, Sequence[Drain]], what: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.growth", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = make_parser("growth", __doc__)
     parser.add_argument("--what", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--kafka", metavar="HOST:PORT", help="a running cluster, else one is made")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="every measurement goes there")
     parsed = parser.parse_args(arguments)
     found = run(parsed.what, rounds=parsed.rounds, bootstrap=parsed.kafka)
     print(f"{parsed.rounds} rounds; median (least-most)")
     print(table(found, parsed.what))
-    if parsed.json is not None:
-        parsed.json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    keep(found, parsed.json)
     return 0
 
 

@@ -9,7 +9,6 @@ with nothing to do. Ratios are taken within a round.
 `python -m benchmarks.steady [--rates 2000 100 0] [--rounds 3] [--seconds 20]`
 """
 
-import argparse
 import itertools
 import os
 import sys
@@ -21,6 +20,7 @@ from typing import Final
 
 import msgspec
 
+from benchmarks.command_line import keep, make_parser
 from benchmarks.contenders import BridgeContender, make_contender
 from benchmarks.figures import BASELINE, PROMISE, Spread
 from benchmarks.places import PARTITIONS, Place, make_terms, open_place
@@ -261,22 +261,17 @@ def _line(rate: float, name: str, own: Sequence[Window]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.steady", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = make_parser("steady", __doc__)
     parser.add_argument("--rates", type=float, nargs="+", default=[2_000.0, 100.0, 0.0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0, help="of a window")
-    parser.add_argument("--kafka", metavar="HOST:PORT", help="a running cluster, else one is made")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="every measurement goes there")
     parsed = parser.parse_args(arguments)
     windows = run(
         parsed.rates, rounds=parsed.rounds, seconds=parsed.seconds, bootstrap=parsed.kafka
     )
     print(f"windows of {parsed.seconds:g} s, {parsed.rounds} rounds; median (least-most)")
     print(table(windows))
-    if parsed.json is not None:
-        parsed.json.write_bytes(msgspec.json.format(msgspec.json.encode(windows), indent=2))
+    keep(windows, parsed.json)
     return 0
 
 

@@ -5,7 +5,6 @@ from benchmarks.figures import (
     BASELINE,
     FLOOR,
     PROMISE,
-    Drain,
     as_json,
     compare,
     excess,
@@ -13,28 +12,14 @@ from benchmarks.figures import (
     table,
 )
 from benchmarks.terms import Terms
-
-
-def _drain(contender: str, round_number: int, *, cpu_s: float, took_s: float) -> Drain:
-    return Drain(
-        contender=contender,
-        round=round_number,
-        messages=1_000_000,
-        took_s=took_s,
-        cpu_s=cpu_s,
-        start_cpu_s=0.5,
-        memory_peak_bytes=60_000_000,
-        mosquitto_cpu_s=5.0,
-        kafka_cpu_s=None,
-    )
-
+from tests.benchmarks.given import given_drain
 
 _DRAINS = [
-    _drain(PROMISE, 0, cpu_s=10.0, took_s=20.0),
-    _drain(BASELINE, 0, cpu_s=100.0, took_s=120.0),
-    _drain(BASELINE, 1, cpu_s=240.0, took_s=280.0),
-    _drain(PROMISE, 1, cpu_s=20.0, took_s=40.0),
-    _drain(FLOOR, 1, cpu_s=5.0, took_s=10.0),
+    given_drain(PROMISE, 0, cpu_s=10.0, took_s=20.0),
+    given_drain(BASELINE, 0, cpu_s=100.0, took_s=120.0),
+    given_drain(BASELINE, 1, cpu_s=240.0, took_s=280.0),
+    given_drain(PROMISE, 1, cpu_s=20.0, took_s=40.0),
+    given_drain(FLOOR, 1, cpu_s=5.0, took_s=10.0),
 ]
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks.figures import EVERYTHING, Drain
+from benchmarks.figures import EVERYTHING
 from benchmarks.profiles import DEVICES, messages, write_registry
 from benchmarks.rules import BASE, NAMES, main, ratios, table, variants
 from bridge.config.loading import load
@@ -11,30 +11,16 @@ from bridge.config.sections import BridgeConfig
 from bridge.fleet.registry import Registry
 from bridge.fleet.registry_file import parse_registry
 from bridge.pipeline.judge import Judge
+from tests.benchmarks.given import given_drain
 from tests.support.bridge_process import to_toml
 from tests.support.kafka_choice import ChosenKafka
 from tests.support.mosquitto import find_mosquitto
 
-
-def _drain(contender: str, round_number: int, cpu_s: float) -> Drain:
-    return Drain(
-        contender=contender,
-        round=round_number,
-        messages=1_000_000,
-        took_s=10.0,
-        cpu_s=cpu_s,
-        start_cpu_s=0.5,
-        memory_peak_bytes=60_000_000,
-        mosquitto_cpu_s=5.0,
-        kafka_cpu_s=None,
-    )
-
-
 _DRAINS = [
-    _drain(BASE, 0, 10.0),
-    _drain(EVERYTHING, 0, 12.0),
-    _drain(EVERYTHING, 1, 28.0),
-    _drain(BASE, 1, 20.0),
+    given_drain(BASE, 0, cpu_s=10.0),
+    given_drain(EVERYTHING, 0, cpu_s=12.0),
+    given_drain(EVERYTHING, 1, cpu_s=28.0),
+    given_drain(BASE, 1, cpu_s=20.0),
 ]
 
 

@@ -3,9 +3,10 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from benchmarks.figures import BASELINE, PROMISE, Drain, as_json
+from benchmarks.figures import BASELINE, PROMISE, as_json
 from benchmarks.plots import main
 from benchmarks.svg import draw_bars
+from tests.benchmarks.given import given_drain
 
 _SVG = "{http://www.w3.org/2000/svg}"
 
@@ -41,17 +42,7 @@ def test_several_series_have_a_colour_each_and_a_legend() -> None:
 
 def test_what_was_measured_becomes_pictures_of_its_medians(tmp_path: Path) -> None:
     drains = [
-        Drain(
-            contender=name,
-            round=number,
-            messages=1_000_000,
-            took_s=10.0,
-            cpu_s=cpu_s,
-            start_cpu_s=0.5,
-            memory_peak_bytes=60_000_000,
-            mosquitto_cpu_s=5.0,
-            kafka_cpu_s=None,
-        )
+        given_drain(name, number, cpu_s=cpu_s)
         for number, (name, cpu_s) in enumerate(
             [(PROMISE, 10.0), (PROMISE, 30.0), (PROMISE, 11.0), (BASELINE, 110.0)]
         )
