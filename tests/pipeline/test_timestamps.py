@@ -4,7 +4,12 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given, strategies as st
 
-from bridge.pipeline.timestamps import Timestamp, read_timestamp, write_timestamp
+from bridge.pipeline.timestamps import (
+    Timestamp,
+    read_canonical,
+    read_timestamp,
+    write_timestamp,
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 US = timedelta(microseconds=1)
@@ -178,3 +183,63 @@ def test_no_text_makes_reading_raise(sent: str) -> None:
 @given(st.integers() | st.floats())
 def test_no_number_makes_reading_raise(sent: float) -> None:
     assert isinstance(read_timestamp(sent), Timestamp | str)
+
+
+# ---------------------------------------------------------------------- many at once
+
+
+_FORMS = st.sampled_from(
+    [
+        "2026-11-26T05:00:00Z",
+        "2026-11-26T05:00:00.123Z",
+        "2026-11-26T05:00:00.1234567Z",
+        "2024-02-29T23:59:59.123456Z",
+        "2016-12-31T23:59:60Z",
+        "0000-01-01T00:00:00Z",
+        "2026-11-26t05:00:00z",
+        "2026-11-26T05:00:00+00:00",
+    ]
+)
+_SLIPS = st.lists(
+    st.tuples(
+        st.integers(min_value=0, max_value=29),
+        st.sampled_from(["", *'0123456789TZtz:.-+ "\\,/u']),
+        st.integers(min_value=0, max_value=1),
+    ),
+    max_size=3,
+)
+
+
+@st.composite
+def _nearly_timestamps(draw: st.DrawFn) -> str:
+    """Give what is a timestamp but for some slips of the pen, and for quotes and escapes."""
+    text = draw(_FORMS)
+    for at, put, length in draw(_SLIPS):
+        text = text[:at] + put + text[at + length :]
+    return text
+
+
+@given(st.lists(_nearly_timestamps(), min_size=1, max_size=4))
+def test_many_are_read_at_once_if_and_only_if_each_is_in_the_form_already(sent: list[str]) -> None:
+    one_by_one = [read_timestamp(each) for each in sent]
+
+    found = read_canonical(sent)
+
+    own = [each for each in one_by_one if isinstance(each, Timestamp)]
+    is_in_form = [each.text for each in own] == sent
+    assert found == ([each.measured_at_us for each in own] if is_in_form else None)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        ['2026-11-26T05:00:00Z","2026-11-26T05:00:00Z'],
+        ['2026-11-26T05:00:00Z","', "2026-11-26T05:00:00Z"],
+        ["\\u0032026-11-26T05:00:00Z"],
+        [""],
+        ["2026-11-26T05:00:00Z", 1],
+    ],
+    ids=["quotes", "quotes that shift", "an escape", "nothing", "a number"],
+)
+def test_what_would_be_read_only_as_a_part_of_json_is_not(sent: list[object]) -> None:
+    assert read_canonical(sent) is None
