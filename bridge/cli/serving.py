@@ -7,7 +7,9 @@ from collections.abc import Coroutine
 from typing import Any, NoReturn
 
 from bridge.config.loading import LoadedConfig
+from bridge.errors import ConfigError
 from bridge.observe.log import EventLog, configure, install_library_log
+from bridge.runtime.event_loop import choose_loop
 
 
 def open_log(loaded: LoadedConfig) -> EventLog:
@@ -23,9 +25,18 @@ def open_log(loaded: LoadedConfig) -> EventLog:
 
 
 def serve_to_the_end(serving: Coroutine[Any, Any, int], log: EventLog) -> NoReturn:
-    """Run until it returns its exit code, and end the process with that."""
+    """Run until it returns its exit code, and end the process with that.
+
+    Raises:
+        ConfigError: The event loop that the environment asks for cannot be had.
+    """
     try:
-        code = asyncio.Runner().run(serving)
+        loop_factory = choose_loop(os.environ)
+    except ConfigError:
+        serving.close()
+        raise
+    try:
+        code = asyncio.Runner(loop_factory=loop_factory).run(serving)
     finally:
         log.close()
     # Nothing is left to be lost or told. Python's own way out would wait for a resolver or a

@@ -25,7 +25,7 @@ from bridge.observe.log import EventLog, raised_at
 from bridge.observe.metrics import BuildInfo, LinkFacts, Metrics
 from bridge.observe.outage_budget import BudgetLow
 from bridge.observe.status import status
-from bridge.runtime import clock, start_signals
+from bridge.runtime import clock, event_loop, start_signals
 from bridge.runtime.certificates import CertificateWatch, certificate_files
 from bridge.runtime.clock import LoopClock
 from bridge.runtime.fault_points import reach
@@ -360,6 +360,7 @@ class Daemon:
             client_id=self._config.mqtt.client_id,
             routes=[f"{each.filter} -> {each.kafka_topic}" for each in self._config.route],
             python=platform.python_version(),
+            event_loop=event_loop.name_of(self._loop),
             librdkafka=confluent_kafka.libversion()[0],
             pid=os.getpid(),
         )

@@ -24,6 +24,7 @@ from bridge.mqtt.events import (
 )
 from bridge.mqtt.session import Session
 from bridge.runtime import clock
+from bridge.runtime.dialling import dial
 from bridge.runtime.tls import client_context
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -259,15 +260,14 @@ class MqttLink:
             if section.tls is not None:
                 server_name = section.tls.server_name or section.host
             password = self._read_password()
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self.loop.create_connection(
-                    lambda: MqttProtocol(self, password=password),
-                    section.host,
-                    section.port,
-                    ssl=context,
-                    server_hostname=server_name,
-                    happy_eyeballs_delay=0.25,
-                )
+            await dial(
+                lambda: MqttProtocol(self, password=password),
+                section.host,
+                section.port,
+                context=context,
+                server_name=server_name,
+                timeout_s=CONNECT_TIMEOUT_S,
+            )
         except TimeoutError:
             return f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
         except ssl.SSLCertVerificationError as error:

@@ -20,7 +20,7 @@ from tests.support.certificates import PROJECT
 from tests.support.installation import Installation
 from tests.support.wheels import build
 
-EXTRAS = {"all", "completion", "otel", "protobuf", "dev"}
+EXTRAS = {"all", "completion", "fast", "otel", "protobuf", "dev"}
 CARRIED = {
     "bridge.toml": "config/bridge.toml",
     "monitoring/runbook.md": "docs/runbook.md",

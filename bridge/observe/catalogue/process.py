@@ -6,7 +6,8 @@ EVENTS: tuple[Event, ...] = (
     event(
         "bridge_started",
         Level.INFO,
-        "version config_path mqtt_address bootstrap_servers client_id routes python librdkafka pid",
+        "version config_path mqtt_address bootstrap_servers client_id routes python event_loop"
+        " librdkafka pid",
         "The configuration is read and the bridge begins to connect.",
     ),
     event(
