@@ -116,8 +116,8 @@ class Drifts:
         self._least_s = array("f")
         self._begun_s = array("d")
         """When each slot began; like `_least_s`, `SLOTS` a device."""
-        self._open: list[int] = []
-        """Where in both the open slot is."""
+        self._open = array("b")
+        """Which of the eight is open; -1, none yet."""
         self._closes_s: list[float] = []
         self._offset_s = array("f")
         self._clock = array("B")
@@ -153,12 +153,15 @@ class Drifts:
         if slot is None:
             slot = self._slots.enter(device)
         if now_s < self._closes_s[slot]:
-            at = self._open[slot]
+            at = slot * SLOTS + self._open[slot]
             if drift_s < self._least_s[at]:  # noqa: PLR1730 - min() costs 0.1 us more
                 self._least_s[at] = drift_s
             return None
+        return self._turn(slot, drift_s, now_s, now_s + SLOT_S)
+
+    def _turn(self, slot: int, drift_s: float, now_s: float, closes_s: float) -> ClockFact | None:
         fact = self._judge(slot) if self._open[slot] >= 0 else None
-        self._open_next(slot, drift_s, now_s)
+        self._open_next(slot, drift_s, now_s, closes_s)
         return fact
 
     def note_all(
@@ -171,26 +174,31 @@ class Drifts:
         """Do the same for the messages of a batch; None is a time that was not to be read."""
         find, closes_s, opened, least_s = self._find, self._closes_s, self._open, self._least_s
         facts: list[ClockFact] = []
+        next_s = now_s + SLOT_S  # One for the whole batch: a float is an object of 24 bytes.
         for device, each_us in zip(devices, measured_us, strict=True):
             if each_us is None:
                 continue
             drift_s = (received_us - each_us) * _S_PER_US
             slot = find(device)
-            if slot is not None and now_s < closes_s[slot]:  # As nearly always: without a call.
-                if drift_s < least_s[opened[slot]]:  # noqa: PLR1730 - as in `note`
-                    least_s[opened[slot]] = drift_s
+            if slot is None:
+                slot = self._slots.enter(device)
+            elif now_s < closes_s[slot]:  # As nearly always: without a call.
+                at = slot * SLOTS + opened[slot]
+                if drift_s < least_s[at]:  # noqa: PLR1730 - as in `note`
+                    least_s[at] = drift_s
                 continue
-            fact = self.note(device, drift_s, now_s)
+            fact = self._turn(slot, drift_s, now_s, next_s)
             if fact is not None:
                 facts.append(fact)
         return facts
 
-    def _open_next(self, slot: int, drift_s: float, now_s: float) -> None:
-        at = slot * SLOTS + (self._open[slot] + 1) % SLOTS
+    def _open_next(self, slot: int, drift_s: float, now_s: float, closes_s: float) -> None:
+        opened = (self._open[slot] + 1) % SLOTS
+        at = slot * SLOTS + opened
         self._least_s[at] = drift_s
         self._begun_s[at] = now_s
-        self._open[slot] = at
-        self._closes_s[slot] = now_s + SLOT_S
+        self._open[slot] = opened
+        self._closes_s[slot] = closes_s
 
     def _judge(self, slot: int) -> ClockFact | None:
         at = slot * SLOTS

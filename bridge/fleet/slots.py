@@ -12,6 +12,10 @@ SAMPLE: Final = 16
 97 of 100 cases, and no order has to be kept on the way of a message."""
 
 
+_NUMBERS: Final[list[int]] = []
+"""The numbers of slots, once for all machines: an int is an object of 32 bytes."""
+
+
 class Column(NamedTuple):
     """One number a device, or `width` of them side by side."""
 
@@ -61,7 +65,7 @@ class Slots:
     def enter(self, key: bytes) -> int:
         """Give a slot to a device that has none."""
         if not self.is_full:
-            slot = len(self.keys)
+            slot = _number(len(self.keys))
             self.keys.append(key)
             for column in self._columns:
                 column.values.extend([column.blank] * column.width)
@@ -81,6 +85,12 @@ class Slots:
         looked_at = [at % count for at in range(self._hand, self._hand + SAMPLE)]
         self._hand = (self._hand + SAMPLE) % count
         return min(looked_at, key=self._recency.__getitem__)
+
+
+def _number(slot: int) -> int:
+    if slot == len(_NUMBERS):
+        _NUMBERS.append(slot)
+    return _NUMBERS[slot]
 
 
 def slots_with(values: MutableSequence[int], wanted: Iterable[int], count: int) -> list[int]:

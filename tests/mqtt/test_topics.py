@@ -1,4 +1,5 @@
 import pytest
+from hypothesis import given, strategies as st
 
 from bridge.mqtt.topics import TopicFilter
 
@@ -58,3 +59,39 @@ def test_the_device_id_is_the_level_at_the_plus(
     topic_filter: str, topic: str, expected: str | None
 ) -> None:
     assert expected == TopicFilter(topic_filter).device_id_from(topic)
+
+
+_LEVELS = st.sampled_from(["", "a", "b", "a.b", "[a]", "$SYS", "a\nb", "\u00e9"])
+_TOPICS = st.lists(_LEVELS, min_size=1, max_size=4).map("/".join)
+_FILTERS = st.tuples(
+    st.lists(st.one_of(_LEVELS, st.just("+")), max_size=4), st.sampled_from([[], ["#"]])
+).map(lambda both: "/".join([*both[0], *both[1]]) or "+")
+
+
+def _by_levels(topic_filter: str, topic: str) -> bool:
+    """Match as section 4.7 tells it, level by level."""
+    own, sent = topic_filter.split("/"), topic.split("/")
+    if own[0] in {"+", "#"} and topic.startswith("$"):
+        return False
+    if own[-1] == "#":
+        own = own[:-1]
+        if len(sent) < len(own):
+            return False
+        sent = sent[: len(own)]
+    return len(own) == len(sent) and all(
+        mine in {"+", theirs} for mine, theirs in zip(own, sent, strict=True)
+    )
+
+
+@given(topic_filter=_FILTERS, topic=_TOPICS)
+def test_the_pattern_of_a_filter_matches_what_its_levels_match(
+    topic_filter: str, topic: str
+) -> None:
+    found = TopicFilter(topic_filter)
+
+    expected = _by_levels(topic_filter, topic)
+    assert expected == found.matches(topic)
+    levels = topic_filter.split("/")
+    if "+" in levels:
+        device_id = topic.split("/")[levels.index("+")] if expected else None
+        assert device_id == found.device_id_from(topic)
