@@ -3,24 +3,29 @@
 The real daemon drains queues that differ in one thing alone (benchmarks/drain.py): how many devices
 sent them, or how large their payloads are. Every variant is run in every round, the order
 alternating, and ratios are taken within a round. The peak of the memory is told as well: of many
-devices with all rules on and as many keys as there are messages, it is what a large fleet takes.
+devices and as many keys as there are messages, it is what a large fleet takes.
 `python -m benchmarks.growth [--rounds 3] [--what devices payload memory]`
 """
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from benchmarks.command_line import keep, make_parser
+from benchmarks.contenders import BridgeContender, Contender, make_contender
 from benchmarks.drain import drain
-from benchmarks.figures import EVERYTHING, PROMISE, Drain, Spread
+from benchmarks.figures import PROMISE, Drain, Spread
 from benchmarks.places import open_place
 from benchmarks.profiles import messages
 from benchmarks.telemetry import Message
+from benchmarks.terms import Terms
 
+SHIPPED: Final = "shipped"
+"""Everything that is on by default, and no registry."""
 USUAL_DEVICES: Final = 1_000
 PAYLOAD_BYTES: Final = 220
 """About: what the queue of `messages` has."""
@@ -48,10 +53,10 @@ VARIANTS: Final[Mapping[str, Sequence[Variant]]] = {
     ],
     "memory": [
         Variant(
-            name="100,000 devices, 1,000,000 keys, all on",
+            name="100,000 devices, 1,000,000 keys",
             messages=1_000_000,
             devices=100_000,
-            contender=EVERYTHING,
+            contender=SHIPPED,
         )
     ],
 }
@@ -70,6 +75,13 @@ def queue(variant: Variant) -> Iterator[Message]:
         )
 
 
+def _make(name: str, directory: Path, terms: Terms) -> Contender:
+    if name != SHIPPED:
+        return make_contender(name, directory, terms)
+    directory.mkdir(parents=True, exist_ok=True)
+    return BridgeContender(directory, terms)
+
+
 def run(what: Sequence[str], *, rounds: int, bootstrap: str | None) -> dict[str, list[Drain]]:
     """Drain each queue in each round."""
     found: dict[str, list[Drain]] = {}
@@ -80,7 +92,8 @@ def run(what: Sequence[str], *, rounds: int, bootstrap: str | None) -> dict[str,
             for number in range(1 if kind == "memory" else rounds):
                 for variant in variants if number % 2 == 0 else reversed(variants):
                     tag = number * len(variants) + variants.index(variant)
-                    measured = drain(place, list(queue(variant)), variant.contender, tag)
+                    queued = list(queue(variant))
+                    measured = drain(place, queued, variant.contender, tag, _make)
                     found.setdefault(variant.name, []).append(measured)
                     print(
                         f"round {number + 1} {variant.name:42} {measured.cpu_us:8.2f} us a message,"

@@ -105,7 +105,7 @@ def publish(port: int, rate_per_s: float) -> None:
         publisher.ledger.acknowledged.clear()
 
 
-class _Helper(ChildProcess):
+class Helper(ChildProcess):
     """This module again, in a process of its own."""
 
     def __init__(self, directory: Path, name: str, *words: str) -> None:
@@ -138,7 +138,7 @@ def measure(
         )
         if name != BARE and rate_per_s:
             words = ("benchmarks.steady", "publish", str(mosquitto.port), str(rate_per_s))
-            cleanup.callback(_Helper(directory, "devices", *words).kill)
+            cleanup.callback(Helper(directory, "devices", *words).kill)
         if rate_per_s:
             eventually(lambda: len(probe.seen), lambda n: n > 0, what=f"{name} carries messages")
         let_last(WARM_UP_S if rate_per_s else IDLE_WARM_UP_S)
@@ -173,7 +173,7 @@ def _start(
     """Start a contender, and wait until it is subscribed."""
     if name == BARE:
         words = ("benchmarks.bare", *terms.as_arguments(), f"--rate={rate_per_s}")
-        bare = _Helper(directory, BARE, *words)
+        bare = Helper(directory, BARE, *words)
         cleanup.callback(bare.kill)
         return bare
     contender = make_contender(name, directory / name, terms)
