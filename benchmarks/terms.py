@@ -38,7 +38,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert(vars(parser.parse_args(arguments)), cls, strict=False)
 
     def producer_properties(self) -> dict[str, Value]:
-        """Give librdkafka's configuration: the bridge's own, so nobody has another linger."""
+        """Give librdkafka's configuration: the bridge's own."""
         return producer_properties(
             KafkaSection(bootstrap_servers=self.bootstrap_servers),
             client_id=self.client_id,

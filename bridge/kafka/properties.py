@@ -25,8 +25,10 @@ def producer_properties(
     """Build librdkafka's configuration; `secrets` are the values of `kafka.properties` tables."""
     properties: dict[str, Value] = {
         "client.id": client_id,
-        # Tuned. Five milliseconds of linger fill batches at a few thousand messages a second.
-        "linger.ms": 5,
+        # Tuned. What is read together is produced together, so nothing waits for more: at 100
+        # messages a second a record is 5 ms younger than with a linger of 5, and draining a backlog
+        # costs the same, since what comes meanwhile waits for the requests under way.
+        "linger.ms": 0,
         "batch.num.messages": 10_000,
         # Well above what can be unsettled, so that the bound of the bridge is the one reached.
         "queue.buffering.max.messages": 2 * records_max + 1_000,

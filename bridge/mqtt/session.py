@@ -260,6 +260,14 @@ class Session:
             return len(ready)
         return 0
 
+    @property
+    def is_window_used(self) -> bool:
+        """True while the MQTT broker may wait for PUBACKs before it sends more.
+
+        That is where as much is owed as ever was on this connection, or a quarter of what may be.
+        """
+        return len(self.ledger) >= min(self.ledger.most, self.settings.receive_maximum // 4 + 1)
+
     def _send(self, data: bytes, now: float) -> None:
         self._out += data
         self._last_sent = now

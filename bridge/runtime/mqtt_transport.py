@@ -22,6 +22,7 @@ from bridge.mqtt.events import (
     VersionRefused,
     Violated,
 )
+from bridge.mqtt.rhythm import Rhythm
 from bridge.mqtt.session import Session
 from bridge.runtime import clock
 from bridge.runtime.dialling import dial
@@ -74,6 +75,10 @@ class MqttProtocol(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._is_reading = True
+        """False while the bounds of the bridge are reached."""
+        self._rhythm = Rhythm()
+        self._rest: asyncio.TimerHandle | None = None
+        """While it runs nothing is read, so that more comes together."""
         self._is_over = False
         self.ended: asyncio.Future[Event | None] = link.loop.create_future()
         self.established_at: float | None = None
@@ -102,9 +107,13 @@ class MqttProtocol(asyncio.Protocol):
             return
         try:
             now = clock.monotonic_s()
+            packets = 0
             for event in self._session.receive_data(data, now=now):
                 self._take(event, now)
+                if type(event) is Received:
+                    packets += len(event.packets)
             self.flush(now)
+            self._rest_after(packets, len(data), now)
         except Exception as error:  # noqa: BLE001  asyncio would only log it and close the socket
             self._link.observer.on_bug(error)
 
@@ -114,8 +123,9 @@ class MqttProtocol(asyncio.Protocol):
         self.lost.set()
         self._transport = None
         self._end(None)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._rest):
+            if timer is not None:
+                timer.cancel()
         if self._link.protocol is self:
             self._session.closed()
 
@@ -130,6 +140,24 @@ class MqttProtocol(asyncio.Protocol):
         self._link.observer.on_event(event)
         if isinstance(event, ENDS_CONNECTION):
             self._end(event)
+
+    def _rest_after(self, packets: int, size_bytes: int, now: float) -> None:
+        """Rest for a moment where that lets more packets come together."""
+        is_window_used = self._session.is_window_used
+        rest_s = self._rhythm.rest_s(packets, size_bytes, is_window_used=is_window_used, now=now)
+        if rest_s and self._is_reading and not self._is_over and self._transport is not None:
+            self._end_rest()  # Where a transport hands over more than it was to read.
+            self._transport.pause_reading()
+            self._rest = self._link.loop.call_later(rest_s, self._end_rest)
+
+    def _end_rest(self) -> None:
+        """Read on, unless something else wants the socket not to be read."""
+        if self._rest is None:
+            return
+        self._rest.cancel()
+        self._rest = None
+        if self._transport is not None and self._is_reading:
+            self._transport.resume_reading()
 
     def _end(self, event: Event | None) -> None:
         """Close the socket after what is in the buffer; a peer that is gone gets an abort."""
@@ -158,6 +186,7 @@ class MqttProtocol(asyncio.Protocol):
             return
         if transport.can_write_eof():
             transport.write_eof()
+        self._end_rest()
         if not self._is_reading:
             transport.resume_reading()
         self._timer = self._link.loop.call_later(LINGER_S, transport.abort)
@@ -181,6 +210,11 @@ class MqttProtocol(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         self._timer = None
+        if self._rest is not None:
+            # What is missed may lie in the socket, where the loop stood still: that is read first.
+            self._end_rest()
+            self._set_timer(self._timer_at, self._timer_at)
+            return
         try:
             now = clock.monotonic_s()
             for event in self._session.on_timer(now=now):
@@ -192,6 +226,7 @@ class MqttProtocol(asyncio.Protocol):
     def pause_reading(self) -> None:
         """Stop reading the socket; PINGREQ goes on."""
         if self._transport is not None and self._is_reading and not self._is_over:
+            self._end_rest()
             self._is_reading = False
             self._transport.pause_reading()
             self._session.pause_reading()

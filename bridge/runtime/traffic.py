@@ -17,6 +17,7 @@ from bridge.kafka.properties import headers_bytes
 from bridge.kafka.record import Instant, Record
 from bridge.kafka.shipment import Shipment
 from bridge.mqtt.events import Received
+from bridge.mqtt.rhythm import REST_S
 from bridge.mqtt.session import Session
 from bridge.pipeline.flow import Flow
 from bridge.pipeline.verdict import Duplicate
@@ -35,8 +36,11 @@ from bridge.runtime.traffic_peers import Attendance, Producer
 from bridge.spool.entry import Entry
 
 POLL_MIN_S: Final = 0.001
+POLL_CALM_S: Final = REST_S
 POLL_MAX_S: Final = 0.020
-"""How often reports are asked for while something is owed; slower while Kafka says nothing."""
+"""How often reports are asked for while something is owed; slower while Kafka says nothing.
+
+Nobody waits for a PUBACK but a MQTT broker whose window is full: only for that one the fastest."""
 EARLY_TURN: Final = 2_000
 """Packets and records of what waited, before the loop gets its turn: PINGREQ and `live` wait."""
 DEAD_LETTER_HEADERS_BYTES: Final = 32_768
@@ -440,8 +444,10 @@ class Traffic:
 
     def _on_poll_timer(self) -> None:
         self._poll_timer = None
-        is_news = self.serve_guarded()
-        self._poll_s = POLL_MIN_S if is_news else min(self._poll_s * 1.25, POLL_MAX_S)
+        if self.serve_guarded():
+            self._poll_s = POLL_MIN_S if self._session.is_window_used else POLL_CALM_S
+        else:
+            self._poll_s = min(self._poll_s * 1.25, POLL_MAX_S)
         self._schedule()
 
     # ------------------------------------------------------------------ the end

@@ -83,18 +83,24 @@ class Bench:
         shutdown: dict[str, Any] | None = None,
         dedup: dict[str, Any] | None = None,
         spool: dict[str, Any] | None = None,
+        linger_ms: int = 0,
         **mqtt: object,
     ) -> HostileBridge:
         """Start a bridge between this broker and Kafka; `routes` are filters and Kafka topics.
 
-        `priorities` are those of the routes; `bootstrap` leads to Kafka in another way.
+        `priorities` are those of the routes; `bootstrap` leads to Kafka in another way; with
+        `linger_ms` what is produced in so long is one batch.
         """
         pairs = routes or [("devices/+/telemetry", self.telemetry_topic)]
         config: dict[str, Any] = {
             "mqtt": {"port": broker.port, **mqtt},
             "kafka": {
                 "bootstrap_servers": bootstrap or (kafka or self.kafka).bootstrap,
-                "properties": {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100},
+                "properties": {
+                    "reconnect.backoff.ms": 20,
+                    "reconnect.backoff.max.ms": 100,
+                    "linger.ms": linger_ms,
+                },
             },
             "route": [
                 {"filter": each, "kafka_topic": topic, "priority": priority}

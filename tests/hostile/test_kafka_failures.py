@@ -52,7 +52,7 @@ async def test_after_each_kind_of_failure_every_record_arrives_in_order_and_ever
     kafka = make_kafka(1)
     kafka.create_topic(bench.telemetry_topic, [1])
     broker = await bench.broker()
-    bridge = bench.bridge(broker, kafka=kafka)
+    bridge = bench.bridge(broker, kafka=kafka, linger_ms=50)
     connection = await broker.accept()
     await bridge.ready()
 

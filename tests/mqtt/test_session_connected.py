@@ -211,3 +211,22 @@ def test_a_stop_says_offline_then_acknowledges_then_disconnects_keeping_the_sess
     assert 4 == puback.packet_id
     assert (0, None) == (int(disconnect.reason_code), disconnect.session_expiry_interval)
     assert session.next_timer() is None
+
+
+@pytest.mark.parametrize(
+    ("owed", "settled", "is_used"),
+    [(20, 0, True), (20, 1, False), (501, 0, True), (900, 398, True), (900, 400, False)],
+)
+def test_the_window_is_used_where_as_much_is_owed_as_ever_was_or_a_quarter_of_what_may_be(
+    owed: int, settled: int, *, is_used: bool
+) -> None:
+    session = Session(settings(receive_maximum=2_000))
+    subscribed(session)
+    events = session.receive_data(b"".join(publish(each) for each in range(1, owed + 1)), now=0.0)
+
+    for receipt in received(events).receipts[:settled]:
+        assert receipt is not None
+        receipt.settle()
+    session.acknowledge(now=0.0)
+
+    assert is_used == session.is_window_used

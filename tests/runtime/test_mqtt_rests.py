@@ -1,0 +1,171 @@
+"""The socket while it is not read for a moment, so that more packets come together."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
+
+from bridge.mqtt.events import Event, Received
+from bridge.mqtt.session import Session
+from bridge.runtime.mqtt_transport import LINGER_S, MqttLink, MqttProtocol
+from tests.mqtt.given import connack, publish, settings, suback
+
+
+class _Socket(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_read = True
+        self.is_finished = False
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
+
+    def is_closing(self) -> bool:
+        return False
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.is_finished = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        del data
+
+
+class _Timer:
+    def __init__(self, delay_s: float, callback: Callable[[], None]) -> None:
+        self.delay_s = delay_s
+        self.callback = callback
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class _Stand:
+    """A connection that is subscribed, on a loop whose timers the test lets ring."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.on_received: Callable[[], None] = lambda: None
+        self.timers: list[_Timer] = []
+        self.socket = _Socket()
+        self.session = Session(settings())
+        loop = SimpleNamespace(
+            create_future=asyncio.get_running_loop().create_future, call_later=self._call_later
+        )
+        observer = SimpleNamespace(
+            on_received=self._take, on_event=lambda _: None, on_bug=self._raise
+        )
+        link = SimpleNamespace(
+            session=self.session, loop=loop, observer=observer, is_stopping=False, protocol=None
+        )
+        self.protocol = MqttProtocol(cast("MqttLink", link), password=None)
+        self.protocol.connection_made(self.socket)
+        self.protocol.data_received(connack() + suback(1))
+
+    def _call_later(self, delay_s: float, callback: Callable[[], None]) -> _Timer:
+        self.timers.append(_Timer(delay_s, callback))
+        return self.timers[-1]
+
+    def _take(self, event: Event) -> None:
+        assert isinstance(event, Received)
+        self.received += len(event.packets)
+        for receipt in event.receipts:  # What is owed for long is reason enough not to rest.
+            assert receipt is not None
+            receipt.settle()
+        self.session.acknowledge(now=0.0)
+        self.on_received()
+
+    def _raise(self, error: Exception) -> None:
+        raise error
+
+    def trickle(self) -> None:
+        """Read single packets, one right after the other, until the socket rests."""
+        for packet_id in range(1, 400):
+            self.protocol.data_received(publish(packet_id))
+            if not self.socket.is_read:
+                return
+        raise AssertionError("it never rests")
+
+    def ring(self) -> None:
+        """Let the timer ring that was set last."""
+        timer = self.timers[-1]
+        if not timer.is_cancelled:
+            timer.callback()
+
+
+async def test_a_trickle_is_read_again_when_the_rest_is_over() -> None:
+    stand = _Stand()
+
+    stand.trickle()
+    stand.ring()
+
+    assert stand.socket.is_read
+    before = stand.received
+    stand.trickle()
+    assert stand.received > before
+
+
+async def test_the_end_of_a_rest_does_not_read_what_the_bounds_forbid() -> None:
+    stand = _Stand()
+    stand.trickle()
+
+    stand.protocol.pause_reading()
+    stand.ring()
+
+    assert not stand.socket.is_read
+    stand.protocol.resume_reading()
+    assert stand.socket.is_read
+
+
+async def test_a_read_that_reaches_a_bound_is_followed_by_no_rest() -> None:
+    stand = _Stand()
+    stand.trickle()
+    stand.ring()
+    stand.on_received = stand.protocol.pause_reading
+    timers = len(stand.timers)
+
+    stand.protocol.data_received(publish(9))
+
+    assert not stand.socket.is_read
+    assert timers == len(stand.timers)
+
+
+async def test_what_lies_in_the_socket_is_read_before_a_timer_says_that_it_is_missing() -> None:
+    stand = _Stand()
+    (of_session,) = stand.timers
+    stand.trickle()
+
+    of_session.callback()  # The loop stood still, and both are late.
+
+    assert stand.socket.is_read
+    again = stand.timers[-1]
+    assert again.delay_s == 0.0
+    assert not again.is_cancelled
+
+
+async def test_an_end_in_a_rest_still_reads_until_the_broker_closes() -> None:
+    stand = _Stand()
+    stand.trickle()
+
+    stand.protocol.close()
+
+    assert stand.socket.is_finished
+    assert stand.socket.is_read
+    assert stand.timers[-1].delay_s == LINGER_S
+
+
+async def test_a_connection_lost_in_a_rest_is_not_read_any_more() -> None:
+    stand = _Stand()
+    stand.trickle()
+
+    stand.protocol.connection_lost(None)
+
+    assert stand.timers[-1].is_cancelled
+    stand.timers[-1].callback()  # It was on its way already.
+    assert not stand.socket.is_read
