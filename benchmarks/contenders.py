@@ -6,8 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.figures import BASELINE, CONTENDERS, EVERYTHING, FLOOR, PROMISE
+from benchmarks.figures import (
+    BASELINE,
+    CONTENDERS,
+    EVERYTHING,
+    FLOOR,
+    OURS,
+    PROMISE,
+    RIVALS,
+)
 from benchmarks.profiles import everything, promise, write_registry
+from benchmarks.rivals import Rival, is_here
 from benchmarks.terms import TOPIC_FILTER, Terms
 from tests.support.bridge_process import BridgeProcess
 from tests.support.eventually import eventually
@@ -30,6 +39,8 @@ def bridge_config(terms: Terms) -> dict[str, Any]:
 
 class BridgeContender:
     """`python -m bridge run --config FILE`: the production path, everything on by default."""
+
+    writes_our_records: Final = True
 
     def __init__(
         self, directory: Path, terms: Terms, sections: Mapping[str, Mapping[str, Any]] | None = None
@@ -58,6 +69,8 @@ class BridgeContender:
 class ModuleContender:
     """A module of the benchmarks: what it owes shows only in Kafka."""
 
+    writes_our_records: Final = True
+
     def __init__(self, directory: Path, terms: Terms, module: str) -> None:
         self.process = ChildProcess(module, directory / f"{module}.log")
         self._directory = directory
@@ -76,7 +89,12 @@ class ModuleContender:
         self.process.stop(_STOP_S)
 
 
-Contender = BridgeContender | ModuleContender
+Contender = BridgeContender | ModuleContender | Rival
+
+
+def contenders_here() -> list[str]:
+    """Name those that can be measured on this machine."""
+    return [*OURS, *filter(is_here, RIVALS)]
 
 
 def make_contender(name: str, directory: Path, terms: Terms) -> Contender:
@@ -90,4 +108,6 @@ def make_contender(name: str, directory: Path, terms: Terms) -> Contender:
         return BridgeContender(directory, terms, everything(registry))
     if name in {BASELINE, FLOOR}:
         return ModuleContender(directory, terms, name)
+    if name in RIVALS:
+        return Rival(name, directory, terms)
     raise ValueError(f'contender "{name}" is none of {", ".join(CONTENDERS)}')

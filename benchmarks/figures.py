@@ -12,11 +12,18 @@ EVERYTHING: Final = "everything"
 """The bridge with all layers, a registry, limits and silence besides."""
 BASELINE: Final = "baseline"
 FLOOR: Final = "floor"
+TELEGRAF: Final = "telegraf"
+"""It parses each message and writes one anew, as the bridge does, but checks and adds nothing."""
+TELEGRAF_RAW: Final = "telegraf-raw"
+"""It carries the bytes as they are, without looking at them and without a key."""
 BRIDGES: Final = (PROMISE, EVERYTHING)
-CONTENDERS: Final = (*BRIDGES, BASELINE, FLOOR)
+OURS: Final = (*BRIDGES, BASELINE, FLOOR)
+RIVALS: Final = (TELEGRAF, TELEGRAF_RAW)
+"""Measured too where the program is on PATH."""
+CONTENDERS: Final = (*OURS, *RIVALS)
 
 _HEAD: Final = (
-    f"{'':10} {'CPU us/message':>22} {'messages/s':>26} {'start CPU s':>12} {'peak MB':>8}"
+    f"{'':13} {'CPU us/message':>22} {'messages/s':>26} {'start CPU s':>12} {'peak MB':>8}"
     f" {'Mosquitto us':>13} {'Kafka us':>9}"
 )
 _US_PER_S: Final = 1e6
@@ -102,7 +109,8 @@ def compare(drains: Sequence[Drain], ours: str, other: str) -> Comparison | None
 
 def comparisons(drains: Sequence[Drain]) -> list[Comparison]:
     """Compare each bridge with each of the others, as far as they were measured together."""
-    found = [compare(drains, ours, other) for ours in BRIDGES for other in (BASELINE, FLOOR)]
+    others = (BASELINE, FLOOR, *RIVALS)
+    found = [compare(drains, ours, other) for ours in BRIDGES for other in others]
     return [each for each in found if each is not None]
 
 
@@ -151,7 +159,7 @@ def _line(contender: str, own: Sequence[Drain]) -> str:
     kafka = [drain.kafka_cpu_s / drain.messages for drain in own if drain.kafka_cpu_s is not None]
     kafka_us = f"{median(kafka) * _US_PER_S:.1f}" if kafka else "-"
     return (
-        f"{contender:10} {cpu:>22} {rate:>26} {start:>12.2f} {peak:>8.0f} {mosquitto:>13.1f}"
+        f"{contender:13} {cpu:>22} {rate:>26} {start:>12.2f} {peak:>8.0f} {mosquitto:>13.1f}"
         f" {kafka_us:>9}"
     )
 

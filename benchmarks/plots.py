@@ -14,7 +14,16 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.figures import BASELINE, EVERYTHING, FLOOR, PROMISE, Drain
+from benchmarks.figures import (
+    BASELINE,
+    CONTENDERS,
+    EVERYTHING,
+    FLOOR,
+    PROMISE,
+    TELEGRAF,
+    TELEGRAF_RAW,
+    Drain,
+)
 from benchmarks.steady import BARE, Window
 from benchmarks.svg import draw_bars
 
@@ -23,6 +32,8 @@ NAMES: Final[Mapping[str, str]] = {
     EVERYTHING: "bridge, all rules",
     BASELINE: "aiomqtt, json",
     FLOOR: "floor",
+    TELEGRAF: "Telegraf, JSON",
+    TELEGRAF_RAW: "Telegraf, bytes",
     BARE: "no MQTT at all",
 }
 _LATENCIES: Final = {"p50": "p50_ms", "p90": "p90_ms", "p99": "p99_ms", "p99.9": "p999_ms"}
@@ -32,7 +43,7 @@ def draw_drain(drains: Sequence[Drain]) -> dict[str, bytes]:
     """Draw what a message costs, and how many go by in a second."""
     found = {
         NAMES[name]: own
-        for name in (PROMISE, EVERYTHING, BASELINE, FLOOR)
+        for name in CONTENDERS
         if (own := [each for each in drains if each.contender == name])
     }
     return {
