@@ -114,8 +114,8 @@ class Drifts:
         self._on_offset = on_offset
         """Told each offset anew, once in 5 s a device at most: for the top offenders."""
         self._least_s = array("f")
-        self._begun_s = array("d")
-        """When each slot began; like `_least_s`, `SLOTS` a device."""
+        self._begun_s = array("I")
+        """In which second each slot began; like `_least_s`, `SLOTS` a device."""
         self._open = array("b")
         """Which of the eight is open; -1, none yet."""
         self._closes_s: list[float] = []
@@ -128,7 +128,7 @@ class Drifts:
             recency=self._closes_s,
             columns=(
                 Column(self._least_s, _NONE, SLOTS),
-                Column(self._begun_s, 0.0, SLOTS),
+                Column(self._begun_s, 0, SLOTS),
                 Column(self._open, -1),
                 Column(self._closes_s, _OPEN_AT_ONCE),
                 Column(self._offset_s, math.nan),
@@ -196,7 +196,7 @@ class Drifts:
         opened = (self._open[slot] + 1) % SLOTS
         at = slot * SLOTS + opened
         self._least_s[at] = drift_s
-        self._begun_s[at] = now_s
+        self._begun_s[at] = int(now_s)
         self._open[slot] = opened
         self._closes_s[slot] = closes_s
 

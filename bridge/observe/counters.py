@@ -7,7 +7,6 @@ names and the text format wait until somebody asks (`metrics.py`).
 import enum
 from bisect import bisect_left
 from collections.abc import Iterable
-from itertools import islice
 from typing import Final
 
 import msgspec
@@ -19,10 +18,6 @@ LATENCY_BOUNDS_S = (
     *(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
     *(0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
 )
-GENERATION_S = 150.0
-"""Two whole generations make the five minutes of `ingestion_active_devices`."""
-DEVICES_MAX = 200_000
-"""Devices told apart; about 90 bytes each. The gauge stays here when a fleet is larger."""
 
 
 class Status(enum.StrEnum):
@@ -232,42 +227,3 @@ class LatencyHistogram:
         latency_s = now_s - received_monotonic_s
         self.counts[bisect_left(LATENCY_BOUNDS_S, latency_s)] += count
         self.sum_s += latency_s * count
-
-
-class ActiveDevices:
-    """How many devices sent something in the last five minutes, up to seven and a half.
-
-    Three generations of sets of key hashes: a device is in one of them at most, the newest it
-    spoke in, so the answer is three lengths. The oldest goes as a whole when a new one begins.
-    """
-
-    def __init__(self, *, now_s: float, devices_max: int = DEVICES_MAX) -> None:
-        self._young: set[int] = set()
-        self._middle: set[int] = set()
-        self._old: set[int] = set()
-        self._began_s = now_s
-        self._devices_max = devices_max
-
-    def note(self, keys: Iterable[bytes], now_s: float) -> None:
-        """Note the record keys of one batch."""
-        self._turn(now_s)
-        hashes = set(map(hash, keys))
-        self._middle -= hashes
-        self._old -= hashes
-        room = self._devices_max - len(self._young) - len(self._middle) - len(self._old)
-        if len(hashes) > room:
-            hashes = set(islice(hashes - self._young, room))
-        self._young |= hashes
-
-    def count(self, now_s: float) -> int:
-        """Return the number of devices."""
-        self._turn(now_s)
-        return len(self._young) + len(self._middle) + len(self._old)
-
-    def _turn(self, now_s: float) -> None:
-        generations = int((now_s - self._began_s) / GENERATION_S)
-        if generations <= 0:
-            return
-        self._began_s += generations * GENERATION_S
-        for _ in range(min(generations, 3)):
-            self._young, self._middle, self._old = set(), self._young, self._middle

@@ -9,9 +9,9 @@ import msgspec
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.record import DeadLetter, Reading, Record
 from bridge.kafka.shipment import Settleable, Share, Shipment
+from bridge.observe.active_devices import ActiveDevices
 from bridge.observe.counters import (
     SHED,
-    ActiveDevices,
     Counters,
     LatencyHistogram,
     Outcome,

@@ -12,7 +12,8 @@ from bridge.fleet.registry import Registry
 from bridge.kafka.outbox import Outbox
 from bridge.kafka.properties import value_bytes_max
 from bridge.kafka.shipment import Unsettled
-from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
+from bridge.observe.active_devices import ActiveDevices
+from bridge.observe.counters import Counters, LatencyHistogram
 from bridge.observe.examples import Examples
 from bridge.observe.log import EventLog
 from bridge.pipeline.allowance import Allowance

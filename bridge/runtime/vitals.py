@@ -12,7 +12,8 @@ from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.outbox import Outbox
 from bridge.mqtt.session import Phase, Session
 from bridge.observe import health
-from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
+from bridge.observe.active_devices import ActiveDevices
+from bridge.observe.counters import Counters, LatencyHistogram
 from bridge.observe.examples import Examples
 from bridge.observe.health import HealthInputs, KafkaState, MqttState, Step, WaitsFor
 from bridge.observe.metrics import Gauges

@@ -1,8 +1,6 @@
 import pytest
-from hypothesis import given, strategies as st
 
 from bridge.observe.counters import (
-    ActiveDevices,
     Counters,
     LatencyHistogram,
     ProtocolErrorKind,
@@ -73,42 +71,3 @@ def test_a_latency_on_a_bound_belongs_to_its_bucket() -> None:
 
     assert latency.counts == [0, 0, 0, 0, 0, 0, 3, 1, 0, 0, 0, 0, 0, 0, 0, 2]
     assert latency.sum_s == pytest.approx(2_001.25)
-
-
-def test_a_device_is_active_for_at_least_five_minutes() -> None:
-    devices = ActiveDevices(now_s=0.0)
-    devices.note([b"a", b"b", b"a"], 149.0)
-
-    assert devices.count(149.0) == 2
-    assert devices.count(449.0) == 2
-    assert devices.count(450.0) == 0
-
-
-def test_a_device_that_speaks_again_is_counted_once_and_stays() -> None:
-    devices = ActiveDevices(now_s=0.0)
-    devices.note([b"a", b"b"], 0.0)
-    devices.note([b"a"], 200.0)
-
-    assert devices.count(200.0) == 2
-    assert devices.count(451.0) == 1
-
-
-def test_a_long_silence_forgets_every_device() -> None:
-    devices = ActiveDevices(now_s=0.0)
-    devices.note([b"a"], 0.0)
-
-    assert devices.count(1e9) == 0
-
-
-@given(st.lists(st.tuples(st.sets(st.binary(max_size=1)), st.floats(0, 200))))
-def test_the_number_of_devices_told_apart_has_a_bound(
-    batches: list[tuple[set[bytes], float]],
-) -> None:
-    devices = ActiveDevices(now_s=0.0, devices_max=5)
-    now = 0.0
-
-    for keys, pause in batches:
-        now += pause
-        devices.note(keys, now)
-
-        assert min(5, len(keys)) <= devices.count(now) <= 5

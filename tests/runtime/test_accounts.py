@@ -10,8 +10,9 @@ from bridge.fleet.registry import LABELS_MAX, DeviceEntry, Registry
 from bridge.kafka.record import DeadLetter, Kept, Record
 from bridge.kafka.shipment import Shipment, shares_of
 from bridge.mqtt.ack_ledger import AckLedger
+from bridge.observe.active_devices import ActiveDevices
 from bridge.observe.catalogue.entry import Level
-from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
+from bridge.observe.counters import Counters, LatencyHistogram
 from bridge.observe.lines import StreamLines
 from bridge.observe.log import EventLog, render_json
 from bridge.runtime.accounts import Accounts, Books

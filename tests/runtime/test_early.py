@@ -11,8 +11,9 @@ from bridge.kafka.outbox import Outbox
 from bridge.kafka.shipment import Shipment, Unsettled
 from bridge.mqtt.events import Received
 from bridge.mqtt.session import Session, SessionSettings
+from bridge.observe.active_devices import ActiveDevices
 from bridge.observe.catalogue.entry import Level
-from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram, Outcome
+from bridge.observe.counters import Counters, LatencyHistogram, Outcome
 from bridge.observe.lines import StreamLines
 from bridge.observe.log import EventLog, render_console
 from bridge.pipeline.flow import Flow

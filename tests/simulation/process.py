@@ -15,8 +15,9 @@ from bridge.kafka.outbox import Outbox
 from bridge.kafka.partitions import partition_of
 from bridge.kafka.shipment import Unsettled
 from bridge.mqtt.session import Session, SessionSettings
+from bridge.observe.active_devices import ActiveDevices
 from bridge.observe.catalogue.entry import Level
-from bridge.observe.counters import ActiveDevices, Counters, LatencyHistogram
+from bridge.observe.counters import Counters, LatencyHistogram
 from bridge.observe.lines import StreamLines
 from bridge.observe.log import EventLog, render_console
 from bridge.pipeline.flow import Flow
