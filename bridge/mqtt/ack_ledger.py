@@ -35,7 +35,7 @@ class AckLedger:
 
     def __init__(self) -> None:
         self._owed: deque[Receipt] = deque()
-        self.most = 0
+        self.most_owed = 0
         """The most that was owed at once: where that is reached, the MQTT broker's window may be
         full, which is often smaller than the Receive Maximum that it was told."""
 
@@ -47,7 +47,7 @@ class AckLedger:
         """Note a received PUBLISH; hand the receipt to `settle` once its record is safe."""
         receipt = Receipt(packet_id)
         self._owed.append(receipt)
-        self.most = max(self.most, len(self._owed))
+        self.most_owed = max(self.most_owed, len(self._owed))
         return receipt
 
     def open_all(self, packet_ids: Sequence[int | None]) -> list[Receipt | None]:
@@ -56,7 +56,7 @@ class AckLedger:
             return [None if each is None else self.open(each) for each in packet_ids]
         receipts = [Receipt(each) for each in packet_ids]  # type: ignore[arg-type]  # no None here
         self._owed += receipts
-        self.most = max(self.most, len(self._owed))
+        self.most_owed = max(self.most_owed, len(self._owed))
         return receipts  # type: ignore[return-value]  # list is invariant
 
     def settle(self, receipt: Receipt) -> None:

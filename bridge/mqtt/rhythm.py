@@ -4,7 +4,7 @@ from typing import Final
 
 REST_S: Final = 0.005
 """How long a rest is: a message waits for half of it on average, as long as for Kafka's answer."""
-WORTH: Final = 3
+PACKETS_MIN: Final = 3
 """So many packets must be expected in a rest, or it costs more time than it saves."""
 FULL: Final = 256
 FULL_BYTES: Final = 65_536
@@ -25,7 +25,7 @@ class Rhythm:
         self._last_s = float("-inf")
         self._was_dense = False
 
-    def rest_s(self, packets: int, size_bytes: int, *, is_window_used: bool, now: float) -> float:
+    def rest_s(self, packets: int, size_bytes: int, *, may_broker_wait: bool, now: float) -> float:
         """Say how long to rest after a read of so many PUBLISHes, seconds; 0.0 for not at all.
 
         `now` is the monotonic clock. A read without a PUBLISH, or with a part of one, says nothing
@@ -34,7 +34,7 @@ class Rhythm:
         if not packets:
             return 0.0
         since_s, self._last_s = now - self._last_s, now
-        was_dense, self._was_dense = self._was_dense, packets * REST_S >= WORTH * since_s
-        if packets >= FULL or size_bytes >= FULL_BYTES or is_window_used:
+        was_dense, self._was_dense = self._was_dense, packets * REST_S >= PACKETS_MIN * since_s
+        if packets >= FULL or size_bytes >= FULL_BYTES or may_broker_wait:
             return 0.0
         return REST_S if was_dense and self._was_dense else 0.0

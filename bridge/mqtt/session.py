@@ -42,6 +42,8 @@ from bridge.mqtt.subscriptions import Subscriptions
 
 CONNECT_TIMEOUT_S: Final = 10.0
 """How long CONNACK or SUBACK may take."""
+WINDOW_USED_S: Final = 0.025
+"""How long a window that was full is taken for one that is: a few of Kafka's answers."""
 
 _GREETINGS: Final = (0x20, 0xE0, 0xF0)
 """CONNACK, DISCONNECT, AUTH: what an MQTT broker may answer CONNECT with."""
@@ -140,6 +142,7 @@ class Session:
         self._is_leaving = False
         """A stop has begun: nothing new is asked of the broker."""
         self._answer_due: float | None = None
+        self._window_used_at = float("-inf")
 
     # ------------------------------------------------------------------ connection
 
@@ -149,6 +152,7 @@ class Session:
         self.phase = Phase.CONNECTING
         self.has_acknowledged = False
         self.ledger = AckLedger()
+        self._window_used_at = float("-inf")
         self.subscriptions.begin_connection()
         self._decoder = codec.Decoder(packet_bytes_max=settings.packet_bytes_max)
         self._out.clear()
@@ -243,6 +247,8 @@ class Session:
         decoder = self._decoder
         packets, decoder.publishes = decoder.publishes, []
         receipts = self.ledger.open_all([packet.packet_id for packet in packets])
+        if len(self.ledger) >= min(self.ledger.most_owed, self.settings.receive_maximum // 4 + 1):
+            self._window_used_at = now
         received, canaries = self._errands.sift(
             Received(packets, receipts), self.ledger, events, now
         )
@@ -260,13 +266,14 @@ class Session:
             return len(ready)
         return 0
 
-    @property
-    def is_window_used(self) -> bool:
-        """True while the MQTT broker may wait for PUBACKs before it sends more.
+    def may_broker_wait(self, *, now: float) -> bool:
+        """Tell whether the MQTT broker may wait for PUBACKs before it sends more.
 
-        That is where as much is owed as ever was on this connection, or a quarter of what may be.
+        Its own window may be smaller than the Receive Maximum, 20 by default in Mosquitto, and is
+        not told to us. So it may be full where as much was owed as ever on this connection, or a
+        quarter of what may be; and since it is filled and emptied time and again, a moment later.
         """
-        return len(self.ledger) >= min(self.ledger.most, self.settings.receive_maximum // 4 + 1)
+        return now - self._window_used_at < WINDOW_USED_S
 
     def _send(self, data: bytes, now: float) -> None:
         self._out += data

@@ -5,6 +5,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from aiohappyeyeballs import start_connection
+
 from bridge.runtime.event_loop import UVLOOP, name_of
 
 _HEAD_START_S = 0.25
@@ -20,7 +22,10 @@ async def dial(  # noqa: PLR0913 - all named
     server_name: str | None,
     timeout_s: float,
 ) -> None:
-    """Connect to whichever address answers; TLS where there is a context.
+    """Connect to whichever address answers first; TLS where there is a context.
+
+    The race of the addresses is a library's: uvloop has none, and would give one that is silent all
+    the time there is.
 
     Raises:
         TimeoutError: None did in time.
@@ -28,40 +33,17 @@ async def dial(  # noqa: PLR0913 - all named
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout_s):
-        if name_of(loop) == UVLOOP:
-            # It tries one address after the other, and one that is silent would take all the time.
-            connected = await _connect_in_turn(host, port, timeout_s)
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            connected = await start_connection(addresses, happy_eyeballs_delay=_HEAD_START_S)
+        except RuntimeError as error:  # So uvloop tells some of what asyncio calls an OSError.
+            raise OSError(str(error)) from error
+        try:
             await loop.create_connection(
                 protocol_factory, sock=connected, ssl=context, server_hostname=server_name
             )
-            return
-        await loop.create_connection(
-            protocol_factory,
-            host,
-            port,
-            ssl=context,
-            server_hostname=server_name,
-            happy_eyeballs_delay=_HEAD_START_S,
-        )
-
-
-async def _connect_in_turn(host: str, port: int, timeout_s: float) -> socket.socket:
-    """Give each address the same part of the time."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    failures: list[OSError] = []
-    for family, kind, protocol, _, address in found:
-        connecting = socket.socket(family, kind, protocol)
-        connecting.settimeout(0)
-        try:
-            async with asyncio.timeout(timeout_s / len(found)):
-                await loop.sock_connect(connecting, address)
-        except OSError as error:  # TimeoutError is one.
-            connecting.close()
-            failures.append(error)
-        except BaseException:
-            connecting.close()
-            raise
-        else:
-            return connecting
-    raise failures[-1]
+        finally:
+            if name_of(loop) == UVLOOP:
+                # The descriptor is libuv's now. Where a connection ends at once uvloop leaves this
+                # object with its number, which would be closed again when it belongs to another.
+                connected.detach()

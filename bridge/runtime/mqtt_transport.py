@@ -32,6 +32,10 @@ CONNECT_TIMEOUT_S: Final = 10.0
 """How long name resolution, TCP and TLS together may take."""
 LINGER_S: Final = 1.0
 """How long the broker may take to read our last words and close too."""
+LATE_S: Final = 0.010
+"""A timer that rings later than this rings on a loop that stood still."""
+LOOK_S: Final = 0.001
+"""How long the socket is looked at before a late timer says that something is missing."""
 TAKEOVER_RUN: Final = 3
 """So many young connections in a row that end without a word: somebody else uses the client id.
 Mosquitto says so (0x8E) only since 2.1; before, it closes the old socket."""
@@ -74,6 +78,8 @@ class MqttProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._has_looked = False
+        """True where a timer rang late, and has to ring again."""
         self._is_reading = True
         """False while the bounds of the bridge are reached."""
         self._rhythm = Rhythm()
@@ -95,7 +101,7 @@ class MqttProtocol(asyncio.Protocol):
             self._end(None)
             return
         try:
-            now = clock.monotonic_s()
+            now = self._link.monotonic_s()
             self._session.connect(now=now, password=self._password)
             self.flush(now)
         except Exception as error:  # noqa: BLE001  asyncio would only log it, and wait for ever
@@ -106,7 +112,7 @@ class MqttProtocol(asyncio.Protocol):
         if self._is_over:
             return
         try:
-            now = clock.monotonic_s()
+            now = self._link.monotonic_s()
             packets = 0
             for event in self._session.receive_data(data, now=now):
                 self._take(event, now)
@@ -143,8 +149,8 @@ class MqttProtocol(asyncio.Protocol):
 
     def _rest_after(self, packets: int, size_bytes: int, now: float) -> None:
         """Rest for a moment where that lets more packets come together."""
-        is_window_used = self._session.is_window_used
-        rest_s = self._rhythm.rest_s(packets, size_bytes, is_window_used=is_window_used, now=now)
+        may_broker_wait = self._session.may_broker_wait(now=now)
+        rest_s = self._rhythm.rest_s(packets, size_bytes, may_broker_wait=may_broker_wait, now=now)
         if rest_s and self._is_reading and not self._is_over and self._transport is not None:
             self._end_rest()  # Where a transport hands over more than it was to read.
             self._transport.pause_reading()
@@ -210,13 +216,17 @@ class MqttProtocol(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         self._timer = None
-        if self._rest is not None:
-            # What is missed may lie in the socket, where the loop stood still: that is read first.
+        now = self._link.monotonic_s()
+        is_late = now - self._timer_at > LATE_S
+        if (is_late or self._rest is not None) and not self._has_looked:
+            # What is missed may lie in the socket, where nothing was read or the loop stood still.
+            # One turn of the loop reads it; on either kind a timer of 0 could come before that.
+            self._has_looked = True
             self._end_rest()
-            self._set_timer(self._timer_at, self._timer_at)
+            self._timer = self._link.loop.call_later(LOOK_S, self._on_timer)
             return
+        self._has_looked = False
         try:
-            now = clock.monotonic_s()
             for event in self._session.on_timer(now=now):
                 self._take(event, now)
             self.flush(now)
@@ -226,8 +236,8 @@ class MqttProtocol(asyncio.Protocol):
     def pause_reading(self) -> None:
         """Stop reading the socket; PINGREQ goes on."""
         if self._transport is not None and self._is_reading and not self._is_over:
+            self._is_reading = False  # Before the end of a rest, which would read on.
             self._end_rest()
-            self._is_reading = False
             self._transport.pause_reading()
             self._session.pause_reading()
 
@@ -235,7 +245,7 @@ class MqttProtocol(asyncio.Protocol):
         """Read the socket again."""
         if self._transport is not None and not self._is_reading and not self._is_over:
             self._is_reading = True
-            self._session.resume_reading(now=clock.monotonic_s())
+            self._session.resume_reading(now=self._link.monotonic_s())
             self._transport.resume_reading()
 
     def close(self) -> None:
@@ -258,10 +268,12 @@ class MqttLink:
         observer: LinkObserver,
         *,
         password: Callable[[], str | None],
+        monotonic_s: Callable[[], float] = clock.monotonic_s,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.session = session
         self.observer = observer
+        self.monotonic_s = monotonic_s
         self._read_password = password
         self.protocol: MqttProtocol | None = None
         self._section = section
@@ -318,7 +330,7 @@ class MqttLink:
         event = await protocol.ended
         self.session.closed()
         if protocol.established_at is not None and not self._is_renewing:
-            lived_s = clock.monotonic_s() - protocol.established_at
+            lived_s = self.monotonic_s() - protocol.established_at
             self._backoff.lived(lived_s)
             is_young = lived_s < STABLE_S
             self._cut_short = self._cut_short + 1 if is_young and event is None else 0
@@ -363,14 +375,14 @@ class MqttLink:
         if protocol is None or protocol.ended.done():
             return False
         self._is_renewing = True
-        self.session.disconnect(now=clock.monotonic_s())
+        self.session.disconnect(now=self.monotonic_s())
         protocol.close()
         return True
 
     def flush(self) -> None:
         """Write what the session has put into its buffer."""
         if self.protocol is not None:
-            self.protocol.flush(clock.monotonic_s())
+            self.protocol.flush(self.monotonic_s())
 
     def pause_reading(self) -> None:
         """Stop reading PUBLISHes until `resume_reading`."""

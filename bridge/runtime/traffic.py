@@ -445,7 +445,8 @@ class Traffic:
     def _on_poll_timer(self) -> None:
         self._poll_timer = None
         if self.serve_guarded():
-            self._poll_s = POLL_MIN_S if self._session.is_window_used else POLL_CALM_S
+            may_wait = self._session.may_broker_wait(now=self._clock.monotonic_s())
+            self._poll_s = POLL_MIN_S if may_wait else POLL_CALM_S
         else:
             self._poll_s = min(self._poll_s * 1.25, POLL_MAX_S)
         self._schedule()

@@ -8,13 +8,13 @@ from bridge.mqtt.rhythm import FULL, FULL_BYTES, REST_S, Rhythm
 
 
 def _rest_at(
-    rate_per_s: float, *, packets: int = 1, size_bytes: int = 250, is_window_used: bool = False
+    rate_per_s: float, *, packets: int = 1, size_bytes: int = 250, may_broker_wait: bool = False
 ) -> float:
     """Read a steady trickle for a while; tell whether the last read was followed by a rest."""
     rhythm, now = Rhythm(), 0.0
     for _ in range(10):
         now += packets / rate_per_s
-        rest_s = rhythm.rest_s(packets, size_bytes, is_window_used=is_window_used, now=now)
+        rest_s = rhythm.rest_s(packets, size_bytes, may_broker_wait=may_broker_wait, now=now)
     return rest_s
 
 
@@ -33,7 +33,7 @@ def test_a_hundred_a_second_that_come_as_they_like_hardly_ever_rest() -> None:
     rhythm, now, rests = Rhythm(), 0.0, 0
     for _ in range(10_000):
         now += chance.expovariate(100)
-        rests += rhythm.rest_s(1, 250, is_window_used=False, now=now) > 0
+        rests += rhythm.rest_s(1, 250, may_broker_wait=False, now=now) > 0
 
     assert rests < 300  # With one dense gap as its reason it would be 1,500.
 
@@ -55,7 +55,7 @@ def test_few_large_messages_fill_a_read_as_well() -> None:
 
 
 def test_nothing_rests_while_the_broker_may_wait_for_its_window() -> None:
-    assert _rest_at(2_000, is_window_used=True) == 0.0
+    assert _rest_at(2_000, may_broker_wait=True) == 0.0
 
 
 def test_reads_without_a_publish_say_nothing_of_the_pace() -> None:
@@ -63,13 +63,13 @@ def test_reads_without_a_publish_say_nothing_of_the_pace() -> None:
 
     for number in range(100):
         now = number / 10
-        assert rhythm.rest_s(0, 2, is_window_used=False, now=now - 0.0001) == 0.0
-        assert rhythm.rest_s(1, 250, is_window_used=False, now=now) == 0.0
+        assert rhythm.rest_s(0, 2, may_broker_wait=False, now=now - 0.0001) == 0.0
+        assert rhythm.rest_s(1, 250, may_broker_wait=False, now=now) == 0.0
 
 
 def test_reads_at_one_tick_of_the_clock_are_dense_and_no_error() -> None:
     rhythm = Rhythm()
 
-    rests = [rhythm.rest_s(1, 250, is_window_used=False, now=5.0) for _ in range(3)]
+    rests = [rhythm.rest_s(1, 250, may_broker_wait=False, now=5.0) for _ in range(3)]
 
     assert [0.0, 0.0, REST_S] == rests

@@ -10,6 +10,7 @@ from bridge.mqtt.events import (
     Violated,
 )
 from bridge.mqtt.session import (
+    WINDOW_USED_S,
     Session,
 )
 from tests.mqtt.given import connack, packets_in, publish, received, settings, suback, subscribed
@@ -213,20 +214,43 @@ def test_a_stop_says_offline_then_acknowledges_then_disconnects_keeping_the_sess
     assert session.next_timer() is None
 
 
-@pytest.mark.parametrize(
-    ("owed", "settled", "is_used"),
-    [(20, 0, True), (20, 1, False), (501, 0, True), (900, 398, True), (900, 400, False)],
-)
-def test_the_window_is_used_where_as_much_is_owed_as_ever_was_or_a_quarter_of_what_may_be(
-    owed: int, settled: int, *, is_used: bool
+def test_the_broker_may_wait_while_as_much_is_owed_as_ever_was_and_a_moment_longer() -> None:
+    session = Session(settings(receive_maximum=2_000))
+    subscribed(session)
+    events = session.receive_data(b"".join(publish(each) for each in range(1, 21)), now=0.0)
+
+    for receipt in received(events).receipts:
+        assert receipt is not None
+        receipt.settle()
+    session.acknowledge(now=0.002)
+    session.receive_data(publish(21), now=0.003)
+
+    assert session.may_broker_wait(now=0.004)
+    assert not session.may_broker_wait(now=WINDOW_USED_S)
+
+
+@pytest.mark.parametrize(("more", "may_wait"), [(100, False), (101, True)])
+def test_the_broker_may_wait_where_a_quarter_of_the_receive_maximum_is_owed(
+    more: int, *, may_wait: bool
 ) -> None:
     session = Session(settings(receive_maximum=2_000))
     subscribed(session)
-    events = session.receive_data(b"".join(publish(each) for each in range(1, owed + 1)), now=0.0)
-
-    for receipt in received(events).receipts[:settled]:
+    events = session.receive_data(b"".join(publish(each) for each in range(1, 901)), now=0.0)
+    for receipt in received(events).receipts[:500]:
         assert receipt is not None
         receipt.settle()
     session.acknowledge(now=0.0)
 
-    assert is_used == session.is_window_used
+    session.receive_data(b"".join(publish(each) for each in range(1, more + 1)), now=1.0)
+
+    assert may_wait == session.may_broker_wait(now=1.0)
+
+
+def test_a_new_connection_knows_nothing_of_the_window_of_the_last() -> None:
+    session = Session(settings())
+    subscribed(session)
+    session.receive_data(publish(1), now=0.0)
+
+    session.connect(now=0.0)
+
+    assert not session.may_broker_wait(now=0.0)

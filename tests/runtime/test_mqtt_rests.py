@@ -5,9 +5,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
-from bridge.mqtt.events import Event, Received
-from bridge.mqtt.session import Session
-from bridge.runtime.mqtt_transport import LINGER_S, MqttLink, MqttProtocol
+from bridge.mqtt.events import Event, Received, TimedOut
+from bridge.mqtt.session import WINDOW_USED_S, Session
+from bridge.runtime.mqtt_transport import LINGER_S, LOOK_S, MqttLink, MqttProtocol
 from tests.mqtt.given import connack, publish, settings, suback
 
 
@@ -32,6 +32,9 @@ class _Socket(asyncio.Transport):
     def write_eof(self) -> None:
         self.is_finished = True
 
+    def abort(self) -> None:
+        """Close at once."""
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         del data
 
@@ -51,6 +54,8 @@ class _Stand:
 
     def __init__(self) -> None:
         self.received = 0
+        self.ended: list[Event] = []
+        self.now = 0.0
         self.on_received: Callable[[], None] = lambda: None
         self.timers: list[_Timer] = []
         self.socket = _Socket()
@@ -58,15 +63,21 @@ class _Stand:
         loop = SimpleNamespace(
             create_future=asyncio.get_running_loop().create_future, call_later=self._call_later
         )
-        observer = SimpleNamespace(
-            on_received=self._take, on_event=lambda _: None, on_bug=self._raise
-        )
+        observer = SimpleNamespace(on_received=self._take, on_event=self._note, on_bug=self._raise)
         link = SimpleNamespace(
-            session=self.session, loop=loop, observer=observer, is_stopping=False, protocol=None
+            session=self.session,
+            loop=loop,
+            observer=observer,
+            is_stopping=False,
+            protocol=None,
+            monotonic_s=lambda: self.now,
         )
         self.protocol = MqttProtocol(cast("MqttLink", link), password=None)
         self.protocol.connection_made(self.socket)
         self.protocol.data_received(connack() + suback(1))
+        # More than will be owed again, a while ago: no reason not to rest.
+        self.protocol.data_received(b"".join(publish(each) for each in range(500, 510)))
+        self.now += WINDOW_USED_S
 
     def _call_later(self, delay_s: float, callback: Callable[[], None]) -> _Timer:
         self.timers.append(_Timer(delay_s, callback))
@@ -75,11 +86,15 @@ class _Stand:
     def _take(self, event: Event) -> None:
         assert isinstance(event, Received)
         self.received += len(event.packets)
-        for receipt in event.receipts:  # What is owed for long is reason enough not to rest.
+        for receipt in event.receipts:
             assert receipt is not None
             receipt.settle()
         self.session.acknowledge(now=0.0)
         self.on_received()
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, TimedOut):
+            self.ended.append(event)
 
     def _raise(self, error: Exception) -> None:
         raise error
@@ -91,6 +106,12 @@ class _Stand:
             if not self.socket.is_read:
                 return
         raise AssertionError("it never rests")
+
+    def await_answer_to_ping(self) -> None:
+        """Let the time go by until a PINGREQ is sent."""
+        self.now += settings().keep_alive_s
+        self.ring()
+        self.ring()
 
     def ring(self) -> None:
         """Let the timer ring that was set last."""
@@ -136,17 +157,39 @@ async def test_a_read_that_reaches_a_bound_is_followed_by_no_rest() -> None:
     assert timers == len(stand.timers)
 
 
-async def test_what_lies_in_the_socket_is_read_before_a_timer_says_that_it_is_missing() -> None:
+async def test_a_timer_in_a_rest_lets_the_socket_be_read_first() -> None:
     stand = _Stand()
     (of_session,) = stand.timers
     stand.trickle()
 
-    of_session.callback()  # The loop stood still, and both are late.
+    of_session.callback()
 
     assert stand.socket.is_read
-    again = stand.timers[-1]
-    assert again.delay_s == 0.0
-    assert not again.is_cancelled
+    assert stand.timers[-1].delay_s == LOOK_S
+
+
+async def test_a_loop_that_stood_still_reads_before_it_says_that_an_answer_is_missing() -> None:
+    stand = _Stand()
+    stand.await_answer_to_ping()
+    stand.now += 3_600.0
+
+    stand.ring()
+    stand.protocol.data_received(b"\xd0\x00")  # PINGRESP, which lay in the socket all the time.
+    stand.ring()
+
+    assert not stand.ended
+
+
+async def test_a_loop_that_stood_still_says_so_where_nothing_lay_in_the_socket() -> None:
+    stand = _Stand()
+    stand.await_answer_to_ping()
+    stand.now += 3_600.0
+
+    stand.ring()
+    assert not stand.ended
+    stand.ring()
+
+    assert [type(each) for each in stand.ended] == [TimedOut]
 
 
 async def test_an_end_in_a_rest_still_reads_until_the_broker_closes() -> None:
