@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from benchmarks.figures import (
     BASELINE,
+    BASELINE_PROMPT,
     CONTENDERS,
     EVERYTHING,
     FLOOR,
@@ -18,8 +21,10 @@ from benchmarks.figures import (
 from benchmarks.profiles import everything, promise, write_registry
 from benchmarks.rivals import Rival, is_here
 from benchmarks.terms import TOPIC_FILTER, Terms
+from bridge.runtime.event_loop import VARIABLE
 from tests.support.bridge_process import BridgeProcess
 from tests.support.eventually import eventually
+from tests.support.kafka_client import ConsumedRecord
 from tests.support.processes import ChildProcess
 
 _REPOSITORY: Final = Path(__file__).resolve().parents[1]
@@ -40,12 +45,12 @@ def bridge_config(terms: Terms) -> dict[str, Any]:
 class BridgeContender:
     """`python -m bridge run --config FILE`: the production path, everything on by default."""
 
-    writes_our_records: Final = True
-
     def __init__(
         self, directory: Path, terms: Terms, sections: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
         self._bridge = BridgeProcess(directory, {**bridge_config(terms), **(sections or {})})
+        if VARIABLE in os.environ:
+            self._bridge.env = {**self._bridge.env, VARIABLE: os.environ[VARIABLE]}
         self.process: ChildProcess = self._bridge
 
     def start(self) -> None:
@@ -65,11 +70,13 @@ class BridgeContender:
         code = self._bridge.stop(_STOP_S)
         assert code == 0, f"the bridge ended with {code}:\n{self._bridge.output()[-2_000:]}"
 
+    def fault_of(self, record: ConsumedRecord) -> str:
+        """Say what is wrong with a record; empty where nothing is."""
+        return _fault_of_ours(record)
+
 
 class ModuleContender:
     """A module of the benchmarks: what it owes shows only in Kafka."""
-
-    writes_our_records: Final = True
 
     def __init__(self, directory: Path, terms: Terms, module: str) -> None:
         self.process = ChildProcess(module, directory / f"{module}.log")
@@ -87,6 +94,19 @@ class ModuleContender:
     def stop(self) -> None:
         """Stop it."""
         self.process.stop(_STOP_S)
+
+    def fault_of(self, record: ConsumedRecord) -> str:
+        """Say what is wrong with a record; empty where nothing is."""
+        return _fault_of_ours(record)
+
+
+def _fault_of_ours(record: ConsumedRecord) -> str:
+    names = sorted(name for name, _ in record.headers)
+    if names != ["content-type", "idempotency-key"]:
+        return f"it has the headers {names}"
+    assert record.value is not None
+    device_id = msgspec.json.decode(record.value)["device_id"]
+    return "" if record.key == device_id.encode() else f"it has the key {record.key!r}"
 
 
 Contender = BridgeContender | ModuleContender | Rival
@@ -106,7 +126,7 @@ def make_contender(name: str, directory: Path, terms: Terms) -> Contender:
         registry = directory / "devices.toml"
         write_registry(registry)
         return BridgeContender(directory, terms, everything(registry))
-    if name in {BASELINE, FLOOR}:
+    if name in {BASELINE, BASELINE_PROMPT, FLOOR}:
         return ModuleContender(directory, terms, name)
     if name in RIVALS:
         return Rival(name, directory, terms)

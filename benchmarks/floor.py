@@ -7,10 +7,11 @@ measure by, not a program to run.
 """
 
 import asyncio
+import os
 import struct
 from functools import partial
 from hashlib import blake2b
-from typing import Final
+from typing import Final, cast
 
 import mqtt5
 from confluent_kafka import KafkaError, Message, Producer
@@ -24,6 +25,7 @@ from benchmarks.terms import (
     UNSETTLED_MAX,
     Terms,
 )
+from bridge.runtime.event_loop import choose_loop
 
 _POLL_S: Final = 0.001
 _DECODE: Final = json.Decoder().decode
@@ -44,8 +46,8 @@ class Floor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send CONNECT and SUBSCRIBE."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports do not derive from asyncio's.
+        self._transport = transport = cast("asyncio.Transport", transport)
         connect = mqtt5.ConnectPacket(
             self._terms.client_id,
             clean_start=False,
@@ -119,4 +121,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=choose_loop(os.environ)) as runner:
+        runner.run(main())

@@ -23,8 +23,8 @@ from tests.support.eventually import eventually, let_last
 from tests.support.mosquitto import MosquittoProcess
 
 WARM_UP_MINUTES: Final = 5
-KEYS_MAX: Final = 400_000
-"""Full within the warm-up at 2,000 a second."""
+_FULL_MINUTES: Final = 4
+"""So soon the dedup window is full: within the warm-up."""
 _LOOK_S: Final = 1.0
 _LOOKS: Final = 60
 _BYTES_PER_MB: Final = 1e6
@@ -46,7 +46,8 @@ def run(minutes: int, rate_per_s: float, bootstrap: str | None) -> list[float]:
         terms = make_terms(cleanup, place.client, mosquitto, "memory")
         registry = place.directory / "devices.toml"
         write_registry(registry)
-        sections = {**everything(registry), "dedup": {"keys_max": KEYS_MAX}}
+        keys_max = int(rate_per_s * 60 * _FULL_MINUTES)
+        sections = {**everything(registry), "dedup": {"keys_max": keys_max}}
         bridge = BridgeContender(place.directory / "bridge", terms, sections)
         cleanup.callback(bridge.process.kill)
         bridge.start()

@@ -16,6 +16,7 @@ import msgspec
 
 from benchmarks.figures import (
     BASELINE,
+    BASELINE_PROMPT,
     CONTENDERS,
     EVERYTHING,
     FLOOR,
@@ -31,6 +32,7 @@ NAMES: Final[Mapping[str, str]] = {
     PROMISE: "bridge",
     EVERYTHING: "bridge, all rules",
     BASELINE: "aiomqtt, json",
+    BASELINE_PROMPT: "aiomqtt, linger 0",
     FLOOR: "floor",
     TELEGRAF: "Telegraf, JSON",
     TELEGRAF_RAW: "Telegraf, bytes",
@@ -66,7 +68,7 @@ def draw_steady(windows: Sequence[Window]) -> dict[str, bytes]:
     for rate in dict.fromkeys(each.rate_per_s for each in windows if each.rate_per_s):
         own = {
             name: found
-            for name in (PROMISE, BASELINE, BARE)
+            for name in (PROMISE, BASELINE, BASELINE_PROMPT, BARE)
             if (found := [e for e in windows if (e.rate_per_s, e.contender) == (rate, name)])
         }
         charts[f"latency-{rate:.0f}"] = draw_bars(

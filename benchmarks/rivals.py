@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from benchmarks.figures import TELEGRAF, TELEGRAF_RAW
 from benchmarks.terms import RECEIVE_MAXIMUM, TOPIC_FILTER, Terms
+from tests.support.kafka_client import ConsumedRecord
 from tests.support.processes import ChildProcess
 
 _PROGRAM: Final = "telegraf"
@@ -68,8 +71,6 @@ _WAYS: Final[Mapping[str, tuple[str, str]]] = {
 class Rival:
     """Telegraf, with the plugins that do this work, in one of two ways."""
 
-    writes_our_records: Final = False
-
     def __init__(self, name: str, directory: Path, terms: Terms) -> None:
         output, input_ = _WAYS[name]
         self.process = ChildProcess(name, directory / "telegraf.log")
@@ -99,6 +100,15 @@ class Rival:
     def stop(self) -> None:
         """Stop it."""
         self.process.stop(_STOP_S)
+
+    def fault_of(self, record: ConsumedRecord) -> str:
+        """Say whether a record is less than was asked for; empty where it is not."""
+        found = msgspec.json.decode(record.value or b"null")
+        if self.process.name == TELEGRAF_RAW:
+            return "" if "device_id" in found else f"it has the value {record.value!r}"
+        is_whole = "metrics_temperature" in found["fields"] and "device_id" in found["tags"]
+        has_key = record.key == found["tags"]["device_id"].encode()
+        return "" if is_whole and has_key else f"it is {record}"
 
 
 def is_here(name: str) -> bool:

@@ -22,6 +22,7 @@ from bridge.spool.store import Store
 
 RECORD_BYTES: Final = 540
 """Payload and record of a message of 220 bytes, as they lie in a row."""
+_RECORD: Final = b"r" * RECORD_BYTES
 READ_ROWS: Final = 2_000
 READ_BYTES: Final = 4_000_000
 _SECONDS_MAX: Final = 20.0
@@ -84,9 +85,6 @@ def drain(store: Store) -> Drained:
         rows += len(found)
         after = found[-1].sequence if found else after
     return Drained(rows=rows, seconds=time.monotonic() - began_s, cpu_s=time.process_time() - cpu_s)
-
-
-_RECORD: Final = b"r" * RECORD_BYTES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

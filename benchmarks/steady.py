@@ -22,7 +22,7 @@ import msgspec
 
 from benchmarks.command_line import keep, make_parser
 from benchmarks.contenders import BridgeContender, make_contender
-from benchmarks.figures import BASELINE, PROMISE, Spread
+from benchmarks.figures import BASELINE, BASELINE_PROMPT, PROMISE, Spread
 from benchmarks.places import PARTITIONS, Place, make_terms, open_place
 from benchmarks.terms import Terms
 from tests.support.bridge_process import BridgeProcess
@@ -34,7 +34,7 @@ from tests.support.mosquitto import MosquittoProcess
 from tests.support.processes import ChildProcess
 
 BARE: Final = "bare"
-CONTENDERS: Final = (PROMISE, BASELINE, BARE)
+CONTENDERS: Final = (PROMISE, BASELINE, BASELINE_PROMPT, BARE)
 DEVICES: Final = 1_000
 WARM_UP_S: Final = 5.0
 IDLE_WARM_UP_S: Final = 15.0
@@ -44,7 +44,7 @@ _REPOSITORY: Final = Path(__file__).resolve().parents[1]
 _MS_PER_S: Final = 1e3
 _US_PER_S: Final = 1e6
 _HEAD: Final = (
-    f"{'rate':>6} {'':9} {'p50 ms':>22} {'p90 ms':>7} {'p99 ms':>22} {'p99.9':>7} {'most':>7}"
+    f"{'rate':>6} {'':15} {'p50 ms':>22} {'p90 ms':>7} {'p99 ms':>22} {'p99.9':>7} {'most':>7}"
     f" {'CPU us/message':>22}"
 )
 
@@ -203,7 +203,7 @@ def run(
                 window = measure(place, name, rate, round_number, seconds)
                 found.append(window)
                 print(
-                    f"round {round_number + 1} {rate:6g}/s {name:9} {window.records:7} records,"
+                    f"round {round_number + 1} {rate:6g}/s {name:15} {window.records:7} records,"
                     f" p50 {window.p50_ms:6.2f} p99 {window.p99_ms:7.2f} ms,"
                     f" {window.cpu_us:7.1f} us a message, {window.core_percent:.2f} % of a core",
                     file=sys.stderr,
@@ -231,7 +231,7 @@ def table(windows: Sequence[Window]) -> str:
             own = [each for each in windows if (each.rate_per_s, each.contender) == (rate, name)]
             if own:
                 lines.append(_line(rate, name, own))
-        for other in (BASELINE, BARE):
+        for other in (BASELINE, BASELINE_PROMPT, BARE):
             lines += [
                 f"{rate:6g} {what}, {PROMISE}/{other}: {Spread.of(found).write(3)}"
                 for what in ("p50_ms", "p99_ms", "cpu_us")
@@ -244,7 +244,7 @@ def table(windows: Sequence[Window]) -> str:
 def _line(rate: float, name: str, own: Sequence[Window]) -> str:
     if not rate:
         share = Spread.of([each.core_percent for each in own]).write(3)
-        return f"{rate:6g} {name:9} idle: {share} % of a core"
+        return f"{rate:6g} {name:15} idle: {share} % of a core"
 
     def spread(what: str, digits: int) -> str:
         return Spread.of([getattr(each, what) for each in own]).write(digits)
@@ -254,7 +254,7 @@ def _line(rate: float, name: str, own: Sequence[Window]) -> str:
         for what in ("p90_ms", "p999_ms", "most_ms")
     )
     return (
-        f"{rate:6g} {name:9} {spread('p50_ms', 2):>22} {p90:>7.1f} {spread('p99_ms', 2):>22}"
+        f"{rate:6g} {name:15} {spread('p50_ms', 2):>22} {p90:>7.1f} {spread('p99_ms', 2):>22}"
         f" {p999:>7.1f} {most:>7.1f} {spread('cpu_us', 1):>22}"
     )
 
