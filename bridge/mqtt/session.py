@@ -42,6 +42,10 @@ from bridge.mqtt.subscriptions import Subscriptions
 
 CONNECT_TIMEOUT_S: Final = 10.0
 """How long CONNACK or SUBACK may take."""
+RELEASED_S: Final = 0.002
+"""What comes so soon behind PUBACKs may have waited for them."""
+WINDOW_LARGE: Final = 256
+"""So many in a window are 50,000 a second, even if their PUBACKs take 5 ms more."""
 WINDOW_USED_S: Final = 0.025
 """How long a window that was full is taken for one that is: a few of Kafka's answers."""
 
@@ -142,7 +146,7 @@ class Session:
         self._is_leaving = False
         """A stop has begun: nothing new is asked of the broker."""
         self._answer_due: float | None = None
-        self._window_used_at = float("-inf")
+        self._window_used_at = self._acknowledged_at = float("-inf")
 
     # ------------------------------------------------------------------ connection
 
@@ -152,7 +156,7 @@ class Session:
         self.phase = Phase.CONNECTING
         self.has_acknowledged = False
         self.ledger = AckLedger()
-        self._window_used_at = float("-inf")
+        self._window_used_at = self._acknowledged_at = float("-inf")
         self.subscriptions.begin_connection()
         self._decoder = codec.Decoder(packet_bytes_max=settings.packet_bytes_max)
         self._out.clear()
@@ -247,7 +251,8 @@ class Session:
         decoder = self._decoder
         packets, decoder.publishes = decoder.publishes, []
         receipts = self.ledger.open_all([packet.packet_id for packet in packets])
-        if len(self.ledger) >= min(self.ledger.most_owed, self.settings.receive_maximum // 4 + 1):
+        used = min(self.ledger.most_owed, self.settings.receive_maximum // 4 + 1)
+        if len(self.ledger) >= used and now - self._acknowledged_at < RELEASED_S:
             self._window_used_at = now
         received, canaries = self._errands.sift(
             Received(packets, receipts), self.ledger, events, now
@@ -262,6 +267,7 @@ class Session:
         ready = self.ledger.take_ready()
         if ready and self.phase in (Phase.CONNECTED, Phase.SUBSCRIBED):
             self.has_acknowledged = True
+            self._acknowledged_at = now
             self._send(codec.encode_pubacks(ready), now)
             return len(ready)
         return 0
@@ -269,11 +275,16 @@ class Session:
     def may_broker_wait(self, *, now: float) -> bool:
         """Tell whether the MQTT broker may wait for PUBACKs before it sends more.
 
-        Its own window may be smaller than the Receive Maximum, 20 by default in Mosquitto, and is
-        not told to us. So it may be full where as much was owed as ever on this connection, or a
-        quarter of what may be; and since it is filled and emptied time and again, a moment later.
+        Its own window may be smaller than the Receive Maximum, and is not told to us. So it may be
+        full where as much was owed as ever on this connection, or a quarter of what may be, by what
+        came right behind PUBACKs; and, since it is filled and emptied time and again, a moment
+        later.
         """
         return now - self._window_used_at < WINDOW_USED_S
+
+    def is_puback_urgent(self, *, now: float) -> bool:
+        """Tell whether it may wait, and its window is so small that milliseconds count."""
+        return self.ledger.most_owed < WINDOW_LARGE and self.may_broker_wait(now=now)
 
     def _send(self, data: bytes, now: float) -> None:
         self._out += data

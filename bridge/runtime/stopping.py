@@ -14,8 +14,8 @@ from bridge.observe.counters import Outcome
 from bridge.observe.log import EventLog
 from bridge.runtime import clock
 from bridge.runtime.parts import Parts
+from bridge.runtime.polling import POLL_MAX_S
 from bridge.runtime.systemd import Supervisor
-from bridge.runtime.traffic import POLL_MAX_S
 
 FLUSH_RESERVE_S: Final = 5.0
 """The part of the drain budget kept for PUBACKs, DISCONNECT and letting go."""

@@ -17,7 +17,6 @@ from bridge.kafka.properties import headers_bytes
 from bridge.kafka.record import Instant, Record
 from bridge.kafka.shipment import Shipment
 from bridge.mqtt.events import Received
-from bridge.mqtt.rhythm import REST_S
 from bridge.mqtt.session import Session
 from bridge.pipeline.flow import Flow
 from bridge.pipeline.verdict import Duplicate
@@ -28,6 +27,7 @@ from bridge.runtime.early import Early
 from bridge.runtime.fault_points import reach
 from bridge.runtime.kafka_narrator import KafkaNarrator
 from bridge.runtime.kafka_tail import Chunk
+from bridge.runtime.polling import POLL_MAX_S, Polling
 from bridge.runtime.reading import Reading
 from bridge.runtime.shedder import LoadShedder
 from bridge.runtime.sorter import Sorter
@@ -35,12 +35,6 @@ from bridge.runtime.spooling import PRESSED_AFTER_S, Spooling
 from bridge.runtime.traffic_peers import Attendance, Producer
 from bridge.spool.entry import Entry
 
-POLL_MIN_S: Final = 0.001
-POLL_CALM_S: Final = REST_S
-POLL_MAX_S: Final = 0.020
-"""How often reports are asked for while something is owed; slower while Kafka says nothing.
-
-Nobody waits for a PUBACK but a MQTT broker whose window is full: only for that one the fastest."""
 EARLY_TURN: Final = 2_000
 """Packets and records of what waited, before the loop gets its turn: PINGREQ and `live` wait."""
 DEAD_LETTER_HEADERS_BYTES: Final = 32_768
@@ -101,7 +95,7 @@ class Traffic:
         self._attendance = attendance
         self._shedder = shedder
         self._poll_timer: Timer | None = None
-        self._poll_s = POLL_MIN_S
+        self._polling = Polling()
         self._early_turn = early_turn
         self._is_in_judge_early = False
         self._recalled: list[Chunk] = []
@@ -440,15 +434,14 @@ class Traffic:
         is_quiet = self._spooling.machine.is_quiet and not self._early.is_due
         is_owed = len(self._outbox) > 0 or not is_quiet
         if self._poll_timer is None and is_owed and not self._is_closed:
-            self._poll_timer = self._clock.call_later(self._poll_s, self._on_poll_timer)
+            self._poll_timer = self._clock.call_later(self._polling.pause_s, self._on_poll_timer)
 
     def _on_poll_timer(self) -> None:
         self._poll_timer = None
-        if self.serve_guarded():
-            may_wait = self._session.may_broker_wait(now=self._clock.monotonic_s())
-            self._poll_s = POLL_MIN_S if may_wait else POLL_CALM_S
-        else:
-            self._poll_s = min(self._poll_s * 1.25, POLL_MAX_S)
+        self._polling.asked(
+            was_answered=self.serve_guarded(),
+            is_puback_urgent=self._session.is_puback_urgent(now=self._clock.monotonic_s()),
+        )
         self._schedule()
 
     # ------------------------------------------------------------------ the end

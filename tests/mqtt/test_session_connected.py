@@ -10,6 +10,7 @@ from bridge.mqtt.events import (
     Violated,
 )
 from bridge.mqtt.session import (
+    RELEASED_S,
     WINDOW_USED_S,
     Session,
 )
@@ -214,41 +215,62 @@ def test_a_stop_says_offline_then_acknowledges_then_disconnects_keeping_the_sess
     assert session.next_timer() is None
 
 
-def test_the_broker_may_wait_while_as_much_is_owed_as_ever_was_and_a_moment_longer() -> None:
-    session = Session(settings(receive_maximum=2_000))
-    subscribed(session)
-    events = session.receive_data(b"".join(publish(each) for each in range(1, 21)), now=0.0)
-
-    for receipt in received(events).receipts:
+def _acknowledge(session: Session, count: int, *, first: int = 1) -> None:
+    """Receive so many PUBLISHes at 0.0, and acknowledge them at once."""
+    packets = b"".join(publish(each) for each in range(first, first + count))
+    for receipt in received(session.receive_data(packets, now=0.0)).receipts:
         assert receipt is not None
         receipt.settle()
-    session.acknowledge(now=0.002)
-    session.receive_data(publish(21), now=0.003)
-
-    assert session.may_broker_wait(now=0.004)
-    assert not session.may_broker_wait(now=WINDOW_USED_S)
+    session.acknowledge(now=0.0)
 
 
-@pytest.mark.parametrize(("more", "may_wait"), [(100, False), (101, True)])
+def test_the_broker_may_wait_where_as_much_as_ever_comes_behind_pubacks_and_a_moment_longer() -> (
+    None
+):
+    session = Session(settings(receive_maximum=2_000))
+    subscribed(session)
+    _acknowledge(session, 20)
+
+    session.receive_data(b"".join(publish(each) for each in range(1, 21)), now=0.001)
+
+    assert session.is_puback_urgent(now=0.001)
+    assert session.may_broker_wait(now=0.020)
+    assert not session.may_broker_wait(now=0.001 + WINDOW_USED_S)
+
+
+@pytest.mark.parametrize(
+    ("again", "at", "may_wait"), [(19, 0.001, False), (20, RELEASED_S, False), (20, 0.001, True)]
+)
+def test_what_comes_later_or_is_less_was_not_held_back_by_a_window(
+    again: int, at: float, *, may_wait: bool
+) -> None:
+    session = Session(settings(receive_maximum=2_000))
+    subscribed(session)
+    _acknowledge(session, 20)
+
+    session.receive_data(b"".join(publish(each) for each in range(1, again + 1)), now=at)
+
+    assert may_wait == session.may_broker_wait(now=at)
+
+
+@pytest.mark.parametrize(("more", "may_wait"), [(500, False), (501, True)])
 def test_the_broker_may_wait_where_a_quarter_of_the_receive_maximum_is_owed(
     more: int, *, may_wait: bool
 ) -> None:
     session = Session(settings(receive_maximum=2_000))
     subscribed(session)
-    events = session.receive_data(b"".join(publish(each) for each in range(1, 901)), now=0.0)
-    for receipt in received(events).receipts[:500]:
-        assert receipt is not None
-        receipt.settle()
-    session.acknowledge(now=0.0)
+    _acknowledge(session, 900)
 
-    session.receive_data(b"".join(publish(each) for each in range(1, more + 1)), now=1.0)
+    session.receive_data(b"".join(publish(each) for each in range(1, more + 1)), now=0.001)
 
-    assert may_wait == session.may_broker_wait(now=1.0)
+    assert may_wait == session.may_broker_wait(now=0.001)
+    assert not session.is_puback_urgent(now=0.001)
 
 
 def test_a_new_connection_knows_nothing_of_the_window_of_the_last() -> None:
     session = Session(settings())
     subscribed(session)
+    _acknowledge(session, 1)
     session.receive_data(publish(1), now=0.0)
 
     session.connect(now=0.0)
