@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from bridge.config.extras import missing_extra
+from bridge.config.paths import quoted
 from bridge.errors import ConfigError
 
 VARIABLE: Final = "BRIDGE_EVENT_LOOP"
@@ -25,14 +26,13 @@ def choose_loop(environment: Mapping[str, str]) -> Factory | None:
     """
     wanted = environment.get(VARIABLE, "")
     if wanted not in {"", ASYNCIO, UVLOOP}:
-        raise ConfigError(
-            [f'environment variable {VARIABLE}: Expected "asyncio" or "uvloop", got "{wanted}"']
-        )
+        expected = f'Expected "asyncio" or "uvloop", got {quoted(wanted)}'
+        raise ConfigError([f"environment variable {VARIABLE}: {expected}"])
     if wanted == ASYNCIO:
         return None
     try:
         import uvloop  # noqa: PLC0415 - an extra
-    except ImportError:
+    except (ImportError, OSError):
         if not wanted:
             return None
         missing = missing_extra("uvloop", "fast")

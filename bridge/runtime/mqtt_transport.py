@@ -26,6 +26,7 @@ from bridge.mqtt.rhythm import Rhythm
 from bridge.mqtt.session import Session
 from bridge.runtime import clock
 from bridge.runtime.dialling import dial
+from bridge.runtime.event_loop import UVLOOP, name_of
 from bridge.runtime.tls import client_context
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -83,6 +84,9 @@ class MqttProtocol(asyncio.Protocol):
         self._is_reading = True
         """False while the bounds of the bridge are reached."""
         self._rhythm = Rhythm()
+        self._may_rest = True
+        """False with TLS on uvloop, which drops what is not decrypted when the broker closes: its
+        DISCONNECT, and with it the reason."""
         self._rest: asyncio.TimerHandle | None = None
         """While it runs nothing is read, so that more comes together."""
         self._is_over = False
@@ -96,6 +100,10 @@ class MqttProtocol(asyncio.Protocol):
         """Send CONNECT, unless the bridge began to stop while the connection was made."""
         # A cast, not a check: uvloop's transports do not derive from asyncio's.
         self._transport = cast("asyncio.Transport", transport)
+        self._may_rest = not (
+            transport.get_extra_info("ssl_object") is not None
+            and name_of(self._link.loop) == UVLOOP
+        )
         self._link.protocol = self  # Before any byte comes in, so that a pause finds this socket.
         if self._link.is_stopping:
             self._end(None)
@@ -149,9 +157,11 @@ class MqttProtocol(asyncio.Protocol):
 
     def _rest_after(self, packets: int, size_bytes: int, now: float) -> None:
         """Rest for a moment where that lets more packets come together."""
+        if not (self._may_rest and self._is_reading) or self._is_over or self._transport is None:
+            return
         may_broker_wait = self._session.may_broker_wait(now=now)
         rest_s = self._rhythm.rest_s(packets, size_bytes, may_broker_wait=may_broker_wait, now=now)
-        if rest_s and self._is_reading and not self._is_over and self._transport is not None:
+        if rest_s:
             self._end_rest()  # Where a transport hands over more than it was to read.
             self._transport.pause_reading()
             self._rest = self._link.loop.call_later(rest_s, self._end_rest)
@@ -190,8 +200,12 @@ class MqttProtocol(asyncio.Protocol):
         """
         if transport.is_closing():
             return
-        if transport.can_write_eof():
-            transport.write_eof()
+        try:
+            if transport.can_write_eof():
+                transport.write_eof()
+        except OSError:  # The broker was faster: its reset came behind its last words.
+            transport.abort()
+            return
         self._end_rest()
         if not self._is_reading:
             transport.resume_reading()

@@ -1,9 +1,12 @@
 """The socket while it is not read for a moment, so that more packets come together."""
 
 import asyncio
+import errno
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
+
+import pytest
 
 from bridge.mqtt.events import Event, Received, TimedOut
 from bridge.mqtt.session import WINDOW_USED_S, Session
@@ -16,6 +19,9 @@ class _Socket(asyncio.Transport):
         super().__init__()
         self.is_read = True
         self.is_finished = False
+        self.is_aborted = False
+        self.is_reset = False
+        self.has_tls = False
 
     def pause_reading(self) -> None:
         self.is_read = False
@@ -30,10 +36,15 @@ class _Socket(asyncio.Transport):
         return True
 
     def write_eof(self) -> None:
+        if self.is_reset:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
         self.is_finished = True
 
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return object() if name == "ssl_object" and self.has_tls else default
+
     def abort(self) -> None:
-        """Close at once."""
+        self.is_aborted = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         del data
@@ -52,7 +63,7 @@ class _Timer:
 class _Stand:
     """A connection that is subscribed, on a loop whose timers the test lets ring."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_tls: bool = False, loop_module: str = "asyncio") -> None:
         self.received = 0
         self.ended: list[Event] = []
         self.now = 0.0
@@ -60,7 +71,9 @@ class _Stand:
         self.timers: list[_Timer] = []
         self.socket = _Socket()
         self.session = Session(settings())
-        loop = SimpleNamespace(
+        self.socket.has_tls = has_tls
+        loop_kind = type("Loop", (SimpleNamespace,), {"__module__": loop_module})
+        loop = loop_kind(
             create_future=asyncio.get_running_loop().create_future, call_later=self._call_later
         )
         observer = SimpleNamespace(on_received=self._take, on_event=self._note, on_bug=self._raise)
@@ -101,11 +114,15 @@ class _Stand:
 
     def trickle(self) -> None:
         """Read single packets, one right after the other, until the socket rests."""
+        assert self.is_ever_resting(), "it never rests"
+
+    def is_ever_resting(self) -> bool:
+        """Tell whether single packets, one right after the other, let the socket rest."""
         for packet_id in range(1, 400):
             self.protocol.data_received(publish(packet_id))
             if not self.socket.is_read:
-                return
-        raise AssertionError("it never rests")
+                return True
+        return False
 
     def await_answer_to_ping(self) -> None:
         """Let the time go by until a PINGREQ is sent."""
@@ -212,3 +229,30 @@ async def test_a_connection_lost_in_a_rest_is_not_read_any_more() -> None:
     assert stand.timers[-1].is_cancelled
     stand.timers[-1].callback()  # It was on its way already.
     assert not stand.socket.is_read
+
+
+async def test_a_broker_that_resets_behind_its_last_words_is_no_bug_of_ours() -> None:
+    stand = _Stand()
+    stand.trickle()
+    stand.socket.is_reset = True
+
+    stand.protocol.data_received(b"\xe0\x01\x8b")  # DISCONNECT: server shutting down.
+
+    assert stand.socket.is_aborted
+
+
+@pytest.mark.parametrize(
+    ("has_tls", "loop_module", "is_resting"),
+    [
+        (False, "asyncio", True),
+        (True, "asyncio", True),
+        (False, "uvloop", True),
+        (True, "uvloop", False),
+    ],
+)
+async def test_uvloop_would_drop_the_last_words_that_come_through_tls_in_a_rest(
+    loop_module: str, *, has_tls: bool, is_resting: bool
+) -> None:
+    stand = _Stand(has_tls=has_tls, loop_module=loop_module)
+
+    assert is_resting == stand.is_ever_resting()
