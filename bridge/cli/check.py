@@ -16,6 +16,7 @@ from bridge.config.layout_rules import layout_bytes
 from bridge.config.paths import quoted
 from bridge.config.sections import BridgeConfig, Route
 from bridge.errors import ExitCode, UsageError
+from bridge.runtime.event_loop import choose_loop
 from bridge.runtime.kafka_producer import Properties, kafka_properties, try_properties
 from bridge.runtime.registry_disk import read_registry_file
 
@@ -126,6 +127,7 @@ def execute(arguments: argparse.Namespace) -> int:
     loaded = load_from(arguments)
     properties = kafka_properties(loaded.config, os.environ)
     try_properties(properties)
+    choose_loop(os.environ)
     registry = _summarise_registry(loaded.config)
     print_warnings(loaded.warnings)
     if not arguments.json:

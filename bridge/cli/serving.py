@@ -34,6 +34,7 @@ def serve_to_the_end(serving: Coroutine[Any, Any, int], log: EventLog) -> NoRetu
         loop_factory = choose_loop(os.environ)
     except ConfigError:
         serving.close()
+        log.close()
         raise
     try:
         code = asyncio.Runner(loop_factory=loop_factory).run(serving)

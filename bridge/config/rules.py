@@ -17,6 +17,7 @@ from bridge.config.trace_rules import check_trace
 MQTT_TOPIC_BYTES_MAX = 65_535
 KAFKA_TOPIC_CHARACTERS_MAX = 249
 MQTT_TLS_PORT = 8883
+_LINGER: Final = ("linger.ms", "queue.buffering.max.ms")
 FLUSH_RESERVE_S: Final = 5.0
 """The part of the drain budget that the flush to Kafka does not get."""
 DEVICE_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -341,6 +342,7 @@ def _check_spool(config: BridgeConfig) -> Iterator[Problem]:
             " shutdown.drain_timeout_s",
             also=(("shutdown", "drain_timeout_s"),),
         )
+    yield from _check_linger(config)
     if spool.bytes_max < config.mqtt.unsettled_bytes_max:
         yield Problem(
             ("spool", "bytes_max"),
@@ -350,3 +352,21 @@ def _check_spool(config: BridgeConfig) -> Iterator[Problem]:
             also=(("mqtt", "unsettled_bytes_max"),),
             is_warning=True,
         )
+
+
+def _check_linger(config: BridgeConfig) -> Iterator[Problem]:
+    after_s = config.spool.after_s
+    for name in _LINGER:
+        linger_ms = config.kafka.properties.get(name)
+        try:
+            is_too_long = float(str(linger_ms)) >= after_s * 1_000
+        except ValueError:
+            continue  # It is not there, or kafka_rules says what is wrong with it.
+        if is_too_long:
+            yield Problem(
+                ("kafka", "properties", name),
+                f"{linger_ms} ms is not below spool.after_s ({after_s:g}): records that only wait"
+                " to be sent would be taken for an outage; lower it",
+                also=(("spool", "after_s"),),
+                is_warning=True,
+            )

@@ -12,9 +12,9 @@ them is the offset; the least of all might be a single mistake.
 
 A clock that is behind looks like a reading that is late, but for one thing: a backlog is caught up
 with, so from slot to slot its drift falls, while that of a clock stays. So no device is judged to
-be behind before its slots span 30 s and agree to 1 s and 3 % of the time between them. What
-cannot be told apart is a clock behind from a delay that is constant for minutes; nor from a bridge
-or a broker that lags so.
+be behind before its slots span 30 s, in whole seconds, and agree to 1 s and 3 % of the time between
+them. What cannot be told apart is a clock behind from a delay that is constant for minutes; nor
+from a bridge or a broker that lags so.
 
 Between the bound and half of it nothing changes. With the host's own clock unsynchronised nothing
 is noted at all. Retained copies must not get here.

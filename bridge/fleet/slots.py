@@ -13,7 +13,8 @@ SAMPLE: Final = 16
 
 
 _NUMBERS: Final[list[int]] = []
-"""The numbers of slots, once for all machines: an int is an object of 32 bytes."""
+"""The numbers of slots, once for all machines: an int is an object of 32 bytes. Each stands at its
+own place, so only one thread may enter devices: the event loop's."""
 
 
 class Column(NamedTuple):

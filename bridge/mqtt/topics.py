@@ -25,16 +25,17 @@ class TopicFilter:
 
     def matches(self, topic: str) -> bool:
         """Tell whether a Topic Name falls under this filter."""
-        if self._starts_wild and topic.startswith("$"):
-            return False  # A leading wildcard never matches a $-topic [MQTT-4.7.2-1].
-        return self._match(topic) is not None
+        return self._found(topic) is not None
 
     def device_id_from(self, topic: str) -> str | None:
         """Return the level at the `+`; None where the topic does not match or there is no `+`."""
-        if not self._has_device or (self._starts_wild and topic.startswith("$")):
-            return None
-        found = self._match(topic)
+        found = self._found(topic) if self._has_device else None
         return None if found is None else found.group(1)
+
+    def _found(self, topic: str) -> re.Match[str] | None:
+        if self._starts_wild and topic.startswith("$"):
+            return None  # A leading wildcard never matches a $-topic [MQTT-4.7.2-1].
+        return self._match(topic)
 
 
 def _pattern_of(levels: list[str]) -> str:

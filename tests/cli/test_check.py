@@ -105,6 +105,17 @@ def test_environment_and_arguments_override_the_file(config_file: Path) -> None:
     assert "MQTT broker broker port 1885, no TLS" in done.stdout
 
 
+def test_an_event_loop_that_run_would_refuse_is_refused(config_file: Path) -> None:
+    done = run_bridge(
+        *("check", "--config", str(config_file)), environment={"BRIDGE_EVENT_LOOP": "trio"}
+    )
+
+    assert done.returncode == 78
+    assert done.stderr == (
+        'environment variable BRIDGE_EVENT_LOOP: Expected "asyncio" or "uvloop", got "trio"\n'
+    )
+
+
 def test_config_show_is_the_effective_configuration_with_origins(config_file: Path) -> None:
     done = run_bridge(
         "config",

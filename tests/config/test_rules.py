@@ -230,6 +230,12 @@ def test_an_address_to_listen_on_is_taken(tmp_path: Path, listen: str) -> None:
             id="one packet above the bound of all",
         ),
         pytest.param(
+            '[kafka.properties]\n"linger.ms" = 5000',
+            'line 2: kafka.properties."linger.ms": 5000 ms is not below spool.after_s (5): records'
+            " that only wait to be sent would be taken for an outage; lower it",
+            id="a linger as long as what tells an outage",
+        ),
+        pytest.param(
             "[spool]\nbytes_max = 1000000",
             "line 2: spool.bytes_max: 1000000 is less than mqtt.unsettled_bytes_max (67108864): the"
             " spool would be full before it holds what is under way; raise it, or write 0 for no"

@@ -112,8 +112,10 @@ def test_a_half_open_kafka_link_sends_everything_to_the_spool_and_doubles_nothin
 def test_reports_withheld_while_kafka_answers_lead_to_a_new_producer_and_double_nothing(
     stage: Stage, links: Links
 ) -> None:
-    bridge = stage.start()
-    devices = stage.devices(window=500)
+    # In few requests: behind five without an answer nothing else leaves on their connection, and
+    # then Kafka is away for all that the bridge can see.
+    bridge = stage.start(kafka={"properties": {"linger.ms": 200}})
+    devices = stage.devices(window=2_000)
     devices.publish(fleet(DEVICES, 500))
     stage.await_nothing_in_flight(bridge)
 
