@@ -5,7 +5,6 @@ Nothing is computed here but medians, and nothing is drawn that is not in a file
 --growth growth.json`
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from benchmarks.command_line import name_parser
 from benchmarks.figures import (
     BASELINE,
     BASELINE_PROMPT,
@@ -102,9 +102,7 @@ def draw_growth(found: Mapping[str, Sequence[Drain]]) -> dict[str, bytes]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw what there is."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.plots", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = name_parser("plots", __doc__)
     parser.add_argument("--to", type=Path, required=True, metavar="DIRECTORY")
     parser.add_argument("--drain", type=Path, metavar="FILE", help="of benchmarks.drain --json")
     parser.add_argument("--steady", type=Path, metavar="FILE", help="of benchmarks.steady --json")

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from benchmarks.command_line import name_parser
 from benchmarks.contenders import BridgeContender
 from benchmarks.drain import drain
 from benchmarks.figures import EVERYTHING, Drain, Spread
@@ -102,9 +103,7 @@ def table(drains: Sequence[Drain]) -> str:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.rules", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = name_parser("rules", __doc__)
     parser.add_argument("--messages", type=int, default=200_000, help="in each queue")
     parser.add_argument("--pairs", type=int, default=5, help="rounds; each measures every variant")
     parser.add_argument("--only", nargs="+", choices=NAMES[1:], default=NAMES[1:], metavar="NAME")

@@ -6,7 +6,6 @@ How fast a whole bridge drains is told by tests/faults/test_outages.py.
 `python -m benchmarks.spool [--rows 100000] [--batches 1 10 100 1000] [--directory DIR]`
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from benchmarks.command_line import name_parser
 from benchmarks.figures import Spread
 from bridge.spool.entry import Entry
 from bridge.spool.store import Store
@@ -89,9 +89,7 @@ def drain(store: Store) -> Drained:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.spool", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = name_parser("spool", __doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 10, 100, 1_000])
     parser.add_argument("--directory", type=Path, help="on the disk that is to be measured")

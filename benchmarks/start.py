@@ -5,13 +5,13 @@ the second start, so the first record is that of a bridge that was away.
 `python -m benchmarks.start [--starts 5]`
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks.command_line import name_parser
 from benchmarks.contenders import bridge_config
 from benchmarks.figures import Spread
 from benchmarks.places import make_terms, open_place
@@ -53,9 +53,7 @@ def measure(client: KafkaClient, directory: Path, number: int) -> tuple[float, f
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.start", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = name_parser("start", __doc__)
     parser.add_argument("--starts", type=int, default=5)
     parsed = parser.parse_args(arguments)
     with ExitStack() as cleanup:

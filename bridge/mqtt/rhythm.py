@@ -15,7 +15,7 @@ by 256 KiB at most: with a rest after each, a backlog of large messages would ne
 class Rhythm:
     """Tell how long to rest after a read.
 
-    A read costs some 200 us whatever is in it, and at 2,000 messages a second there would be one
+    A read costs some 300 us whatever is in it, and at 2,000 messages a second there would be one
     for every three of them. Nothing rests after a read that is full, and nothing while the MQTT
     broker may wait for PUBACKs: a rest would make it wait longer. Two reads running must be dense,
     so that at a few hundred messages a second, which come as they like, hardly anything rests.

@@ -226,6 +226,7 @@ class MqttProtocol(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = due
+        self._has_looked = False
         self._timer = self._link.loop.call_later(max(0.0, due - now), self._on_timer)
 
     def _on_timer(self) -> None:
