@@ -44,6 +44,8 @@ CONNECT_TIMEOUT_S: Final = 10.0
 """How long CONNACK or SUBACK may take."""
 RELEASED_S: Final = 0.002
 """What comes so soon behind PUBACKs may have waited for them."""
+WINDOW_PART: Final = 4
+"""Where so great a part of the Receive Maximum is owed, the broker may be held back by that."""
 WINDOW_LARGE: Final = 256
 """So many in a window are 50,000 a second, even if their PUBACKs take 5 ms more."""
 WINDOW_USED_S: Final = 0.025
@@ -251,7 +253,7 @@ class Session:
         decoder = self._decoder
         packets, decoder.publishes = decoder.publishes, []
         receipts = self.ledger.open_all([packet.packet_id for packet in packets])
-        used = min(self.ledger.most_owed, self.settings.receive_maximum // 4 + 1)
+        used = min(self.ledger.most_owed, self.settings.receive_maximum // WINDOW_PART + 1)
         if len(self.ledger) >= used and now - self._acknowledged_at < RELEASED_S:
             self._window_used_at = now
         received, canaries = self._errands.sift(
