@@ -45,6 +45,8 @@ SLOT_S: Final = 5.0
 
 _ALIKE_SLOTS_MIN: Final = 4
 _ALIKE_SPAN_MIN_S: Final = 30.0
+_AFTER_MAX_S: Final = 65_535
+"""What 16 bits hold, 18 hours; how alike slots must be is bounded long before."""
 _ALIKE_S: Final = 1.0
 _ALIKE_SHARE: Final = 0.03
 """A backlog is drained faster than by this much; the quartz of no device is so bad."""
@@ -114,8 +116,9 @@ class Drifts:
         self._on_offset = on_offset
         """Told each offset anew, once in 5 s a device at most: for the top offenders."""
         self._least_s = array("f")
-        self._begun_s = array("I")
-        """In which second each slot began; like `_least_s`, `SLOTS` a device."""
+        self._after_s = array("H")
+        """How many whole seconds each slot began after the one before it, `_AFTER_MAX_S` at most;
+        like `_least_s`, `SLOTS` a device."""
         self._open = array("b")
         """Which of the eight is open; -1, none yet."""
         self._closes_s: list[float] = []
@@ -128,7 +131,7 @@ class Drifts:
             recency=self._closes_s,
             columns=(
                 Column(self._least_s, _NONE, SLOTS),
-                Column(self._begun_s, 0, SLOTS),
+                Column(self._after_s, 0, SLOTS),
                 Column(self._open, -1),
                 Column(self._closes_s, _OPEN_AT_ONCE),
                 Column(self._offset_s, math.nan),
@@ -196,7 +199,9 @@ class Drifts:
         opened = (self._open[slot] + 1) % SLOTS
         at = slot * SLOTS + opened
         self._least_s[at] = drift_s
-        self._begun_s[at] = int(now_s)
+        if self._open[slot] >= 0:
+            after_s = int(now_s) - int(self._closes_s[slot] - SLOT_S)
+            self._after_s[at] = min(max(0, after_s), _AFTER_MAX_S)
         self._open[slot] = opened
         self._closes_s[slot] = closes_s
 
@@ -233,15 +238,9 @@ class Drifts:
 
     def _are_alike(self, slot: int, least_s: list[float]) -> bool:
         at = slot * SLOTS
-        begun_s = [
-            begun_s
-            for begun_s, each in zip(
-                self._begun_s[at : at + SLOTS], self._least_s[at : at + SLOTS], strict=True
-            )
-            if each != _NONE
-        ]
-        span_s = max(begun_s) - min(begun_s)
-        if len(begun_s) < _ALIKE_SLOTS_MIN or span_s < _ALIKE_SPAN_MIN_S:
+        oldest = at + (self._open[slot] + 1) % SLOTS  # Unused, it is blank: 0 s as well.
+        span_s = sum(self._after_s[at : at + SLOTS]) - self._after_s[oldest]
+        if len(least_s) < _ALIKE_SLOTS_MIN or span_s < _ALIKE_SPAN_MIN_S:
             return False
         spread_max_s = min(_ALIKE_S + _ALIKE_SHARE * span_s, self._right_max_s)
         return least_s[-1] - least_s[0] <= spread_max_s

@@ -23,6 +23,7 @@ class Settleable(Protocol):
         """Note that the message is safe."""
 
 
+_NEW: Final = Knowledge.NEW
 _SAME: Final = Knowledge.SAME
 _NOBODY: Final[tuple[Settleable, ...]] = ()
 
@@ -68,8 +69,10 @@ class Duplicates:
         if self._window is None:
             return [Knowledge.NEW] * len(keys)
         if self._under_way.keys().isdisjoint(keys) and len(set(keys)) == len(keys):
-            found = list(map(self._window.admit, keys))
-            new = [key for key, each in zip(keys, found, strict=True) if each is not _SAME]
+            found = self._window.admit_all(keys)
+            new = keys
+            if found.count(_NEW) != len(found):
+                new = [key for key, each in zip(keys, found, strict=True) if each is not _SAME]
             self._under_way.update(dict.fromkeys(new, _NOBODY))
             return found
         return [self.judge(key) for key in keys]

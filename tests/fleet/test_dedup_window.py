@@ -134,6 +134,30 @@ def test_the_window_knows_as_much_of_ids_that_have_many_contents(
         found.begin(float(at))
 
 
+Numbered = tuple[int, int]
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 4), st.integers(0, 90)), max_size=60, unique=True),
+        max_size=8,
+    )
+)
+@settings(deadline=None, max_examples=60)
+def test_many_keys_at_once_are_told_apart_as_one_by_one(batches: list[list[Numbered]]) -> None:
+    together, alone = window(keys_max=150), window(keys_max=150)
+
+    for at, batch in enumerate(batches):
+        keys = [key(number, content << 40) for number, content in batch]
+        together.begin(float(at))
+        alone.begin(float(at))
+        assert [alone.admit(each) for each in keys] == together.admit_all(keys)
+        assert len(alone) == len(together)
+        kept = min(3, len(keys))
+        told = [(each, alone.ask(each), together.ask(each)) for each in keys[:kept]]
+        assert all(one is other for _, one, other in told), told
+
+
 def test_no_bucket_grows_with_ids_that_were_chosen_by_their_digest() -> None:
     found = window(keys_max=100_000, buckets=BUCKETS)
 

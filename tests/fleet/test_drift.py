@@ -78,6 +78,24 @@ def test_a_device_that_speaks_once_an_hour_is_judged_by_its_last_eight_messages(
     assert [ClockWrong(DEVICE, 120.0)] == facts
 
 
+def test_a_device_that_speaks_once_in_two_days_is_judged_like_any_other() -> None:
+    found = Drifts()
+
+    facts = notes(found, [(172_800.0 * number, 120.0) for number in range(20)])
+
+    assert [ClockWrong(DEVICE, 120.0)] == facts
+
+
+def test_slots_that_span_less_than_half_a_minute_say_nothing_of_a_clock_behind() -> None:
+    found = Drifts()
+
+    facts = notes(found, [(5.0 * number, 120.0) for number in range(7)])
+    later = notes(found, [(36.0, 120.0), (41.0, 120.0)])
+
+    assert [] == facts
+    assert [ClockWrong(DEVICE, 120.0)] == later
+
+
 def test_a_backlog_before_a_right_clock_is_no_wrong_clock_however_the_device_mixes_them() -> None:
     found = Drifts()
     mixed = [
