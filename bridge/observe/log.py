@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
 import msgspec
-import structlog
 
 from bridge.config.paths import quoted
 from bridge.config.sections import LogSection
@@ -25,6 +24,7 @@ from bridge.observe.events import CATALOGUE
 from bridge.observe.journal import JournalLines
 from bridge.observe.lines import Lines, open_lines
 from bridge.observe.repeats import WINDOW_S, RepeatLimiter
+from bridge.observe.structlog_alone import structlog
 from bridge.observe.text import FIELD_CHARACTERS_MAX, printable
 
 LINE_BYTES_MAX = 16_384
