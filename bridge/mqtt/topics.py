@@ -29,8 +29,10 @@ class TopicFilter:
 
     def device_id_from(self, topic: str) -> str | None:
         """Return the level at the `+`; None where the topic does not match or there is no `+`."""
-        found = self._found(topic) if self._has_device else None
-        return None if found is None else found.group(1)
+        if not self._has_device or (self._starts_wild and topic.startswith("$")):
+            return None  # As `_found`, without a call.
+        found = self._match(topic)
+        return None if found is None else found[1]
 
     def _found(self, topic: str) -> re.Match[str] | None:
         if self._starts_wild and topic.startswith("$"):

@@ -12,8 +12,8 @@ from bridge.pipeline.wording import cut
 DEVICE_ID_RULE = "1 to 64 of A-Za-z0-9_-"
 _KEY_BYTES_MAX = 256
 """A Topic Name may hold a device id of 65,533 bytes; a record key need not."""
-_ADDRESSES_MAX = 20_000
-"""Topics remembered: 6 MB. A look-up costs 0.04 us and matching 1 us, which all messages
+_ADDRESSES_MAX = 10_000
+"""Topics remembered: 3 MB. A look-up costs 0.04 us and matching 1 us, which all messages
 of a larger fleet pay where its devices send in turn."""
 _CACHED_CHARACTERS_MAX = 256
 """Longer topics are matched anew each time: a filter with `#` would let a device fill memory."""
@@ -49,7 +49,15 @@ class AddressBook(dict[str, Address]):
 
     def __init__(self, routes: Sequence[Route], *, addresses_max: int = _ADDRESSES_MAX) -> None:
         super().__init__()
-        self._routes = [(TopicFilter(route.filter), route) for route in routes]
+        self._routes = [
+            (
+                TopicFilter(route.filter).device_id_from,
+                route,
+                route.kind == "telemetry" and route.format == "json",
+                route.payload_bytes_max,
+            )
+            for route in routes
+        ]
         self._addresses_max = addresses_max
 
     def __missing__(self, topic: str) -> Address:
@@ -62,16 +70,19 @@ class AddressBook(dict[str, Address]):
         return address
 
     def _match(self, topic: str) -> Address:
-        for topic_filter, route in self._routes:
-            device_id = topic_filter.device_id_from(topic)
-            if device_id is not None:
-                is_valid = is_device_id(device_id) is not None
-                return Address(
-                    route=route,
-                    device_id=device_id,
-                    key=cut(device_id, _KEY_BYTES_MAX),
-                    is_valid=is_valid,
-                    is_plain=is_valid and route.kind == "telemetry" and route.format == "json",
-                    payload_bytes_max=route.payload_bytes_max,
-                )
+        for device_id_from, route, is_plain, payload_bytes_max in self._routes:
+            device_id = device_id_from(topic)
+            if device_id is None:
+                continue
+            if is_device_id(device_id) is not None:
+                # By position: by keyword it would be 0.1 us more.
+                key = device_id.encode()
+                return Address(route, device_id, key, True, is_plain, payload_bytes_max)  # noqa: FBT003
+            return Address(
+                route=route,
+                device_id=device_id,
+                key=cut(device_id, _KEY_BYTES_MAX),
+                is_valid=False,
+                payload_bytes_max=payload_bytes_max,
+            )
         return NOWHERE
