@@ -20,7 +20,6 @@ _SECONDS_BELOW = 100_000_000_000  # Contract section 4: Unix seconds below 1e11,
 EXACT_BELOW = 1e15
 """A float below it can be scaled by 1,000 without losing the fraction it still has."""
 
-_MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NAIVE = datetime(1970, 1, 1)  # noqa: DTZ001 - arithmetic in UTC throughout
 _FIRST_US = -62_135_596_800 * _US_PER_S  # 0001-01-01T00:00:00Z, the first that datetime holds.
@@ -87,7 +86,11 @@ def read_canonical(sent: list[Any]) -> list[int] | None:
             instants = list(map(_from_iso, sent))
     except (ValueError, msgspec.DecodeError):
         return None  # Year 0, which datetime lacks, or no such day.
-    return [(instant - _EPOCH) // _MICROSECOND for instant in instants]
+    # In three parts: dividing by a microsecond takes 0.05 us more.
+    return [
+        (since.days * 86_400 + since.seconds) * _US_PER_S + since.microseconds
+        for since in [instant - _EPOCH for instant in instants]
+    ]
 
 
 def _read_array(sent: list[str]) -> list[datetime] | None:

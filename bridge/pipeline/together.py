@@ -105,8 +105,10 @@ class Together:
     def _carry_usual(self, usual: Usual, received: Instant) -> list[Carried]:
         """Ask of each message, in order, and write those together of which nothing is said."""
         carried = self._ask_all(usual, received)
-        fresh = [place for place, each in enumerate(carried) if each is None]
-        some = usual if len(fresh) == len(carried) else usual.only(fresh)
+        some, fresh = usual, list(range(len(carried)))
+        if carried.count(None) != len(carried):
+            fresh = [place for place, each in enumerate(carried) if each is None]
+            some = usual.only(fresh)
         try:
             records = write_usual(some, received)
         except Exception:  # noqa: BLE001 - a fault of ours: who carries it alone tells of it
@@ -116,6 +118,8 @@ class Together:
                 if _waits_for(carried[place], set(some.keys)):
                     carried[place] = self._way.carry(packet, received)
         else:
+            if some is usual:
+                return list(zip(usual.telemetries, records, strict=True))
             for place, verdict, record in zip(fresh, some.telemetries, records, strict=True):
                 carried[place] = (verdict, record)
         return cast("list[Carried]", carried)
@@ -128,6 +132,8 @@ class Together:
                 said = self._way.ask_all(usual.telemetries, usual.addresses, received)
             except Exception:  # noqa: BLE001 - as below
                 said = None
+            if said is not None and not any(said):
+                return [None] * len(said)
             if said is not None:
                 return [
                     self._carry_said(each, usual, place, received) if each else None

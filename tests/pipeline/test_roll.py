@@ -85,6 +85,13 @@ def test_what_comes_again_was_heard_again() -> None:
     assert [(b"dev-0001", MEASURED_US)] * 2 == heard(called([Packet(), Packet()]))
 
 
+def test_a_retained_copy_among_others_was_not_heard() -> None:
+    packets = [Packet(), Packet(retain=True), Packet(topic="devices/dev-0001/alarm"), Packet()]
+
+    assert [(b"dev-0001", MEASURED_US)] == heard(called(packets[:2]))
+    assert 3 == len(heard(called(packets)))
+
+
 def test_of_a_batch_each_device_is_heard_with_its_newest_reading_and_the_sender_too() -> None:
     registry = Registry()
     registry.replace({"d1": DeviceEntry(gateway="g1"), "d2": DeviceEntry(gateway="g1")})
