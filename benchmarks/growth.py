@@ -2,8 +2,8 @@
 
 The real daemon drains queues that differ in one thing alone (benchmarks/drain.py): how many devices
 sent them, or how large their payloads are. Every variant is run in every round, the order
-alternating, and ratios are taken within a round. The peak of the memory is told as well: of many
-devices and as many keys as there are messages, it is what a large fleet takes.
+alternating, and ratios are taken within a round. The memory is told as well, at the end and at its
+peak: of many devices and as many keys as there are messages, it is what a large fleet takes.
 `python -m benchmarks.growth [--rounds 3] [--what devices payload memory]`
 """
 
@@ -29,6 +29,10 @@ SHIPPED: Final = "shipped"
 USUAL_DEVICES: Final = 1_000
 PAYLOAD_BYTES: Final = 220
 """About: what the queue of `messages` has."""
+_HEAD: Final = (
+    f"{'':42} {'CPU us/message':>22} {'over the first':>22} {'messages/s':>11} {'MB':>5}"
+    f" {'peak MB':>8}"
+)
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,11 +57,12 @@ VARIANTS: Final[Mapping[str, Sequence[Variant]]] = {
     ],
     "memory": [
         Variant(
-            name="100,000 devices, 1,000,000 keys",
+            name=f"100,000 devices, 1,000,000 keys, {contender}",
             messages=1_000_000,
             devices=100_000,
-            contender=SHIPPED,
+            contender=contender,
         )
+        for contender in (PROMISE, SHIPPED)
     ],
 }
 
@@ -97,7 +102,8 @@ def run(what: Sequence[str], *, rounds: int, bootstrap: str | None) -> dict[str,
                     found.setdefault(variant.name, []).append(measured)
                     print(
                         f"round {number + 1} {variant.name:42} {measured.cpu_us:8.2f} us a message,"
-                        f" peak {measured.memory_peak_bytes / 1e6:.0f} MB",
+                        f" {measured.memory_bytes / 1e6:.0f} MB,"
+                        f" peak {measured.memory_peak_bytes / 1e6:.0f}",
                         file=sys.stderr,
                         flush=True,
                     )
@@ -106,9 +112,7 @@ def run(what: Sequence[str], *, rounds: int, bootstrap: str | None) -> dict[str,
 
 def table(found: Mapping[str, Sequence[Drain]], what: Sequence[str]) -> str:
     """Write a line a variant; the ratio is over the first of its kind, within a round."""
-    lines = [
-        f"{'':42} {'CPU us/message':>22} {'over the first':>22} {'messages/s':>11} {'peak MB':>8}"
-    ]
+    lines = [_HEAD]
     for kind in what:
         variants = VARIANTS[kind]
         base = [each.cpu_us for each in found[variants[0].name]]
@@ -119,6 +123,7 @@ def table(found: Mapping[str, Sequence[Drain]], what: Sequence[str]) -> str:
                 f"{variant.name:42} {Spread.of([each.cpu_us for each in own]).write(2):>22}"
                 f" {Spread.of(ratios).write(3):>22}"
                 f" {Spread.of([each.rate_per_s for each in own]).median:>11,.0f}"
+                f" {max(each.memory_bytes for each in own) / 1e6:>5.0f}"
                 f" {max(each.memory_peak_bytes for each in own) / 1e6:>8.0f}"
             )
     return "\n".join(lines)
