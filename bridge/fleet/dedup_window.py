@@ -1,15 +1,16 @@
-"""The keys of what is known already, at 20 bytes a key.
+"""The keys of what is known already, at some 25 bytes a key.
 
 A million keys in plain Python sets take about 100 MB. Here a key lies in one of 65,536 strings:
-half of it is of a digest of device and id, half of the digest of the content, so that one look-up
-answers both questions: is this very message known, and is another one known under the same id.
-Measured: 0.3 us to note a key, 0.5 us to ask for one.
-
-A compact key has 16 bytes, of which 14 are kept: which string it is says 16 bits already.
+some of it is of a digest of device and id, the rest of the digest of the content, so that one
+look-up answers both questions: is this very message known, and is another one known under the same
+id. Measured with a million keys: 1.3 us to admit one, 0.3 us while they fit the caches of a core.
 
 A device whose clock stands still says ever other things under one id. A string holds so many of
-them (`CROWD`); the rest lie where the digest of their content sends them, so that no look-up walks
+them (`CROWD`); the rest lie where the digest of the whole key sends them, so that no look-up walks
 over what one device has said.
+
+A compact key has 16 bytes, 8 for each. The first two are not kept: they go into the digest that
+chooses the string, here as there, and 65,536 strings say as much.
 
 Which string it is says Python's own hash of the digest: it has a secret of the process, and the
 digest has none, so whoever chooses ids could choose 16,000 of one string (571 us to note the next,
@@ -25,10 +26,11 @@ from typing import Final
 
 HALF_BYTES: Final = 8
 KEY_BYTES: Final = 2 * HALF_BYTES
-_KEPT: Final = slice(2, KEY_BYTES)
-_KEPT_NAME: Final = slice(2, HALF_BYTES)
-_KEPT_NAME_BYTES: Final = HALF_BYTES - 2
-_KEPT_BYTES: Final = KEY_BYTES - 2
+_LEFT_OUT_BYTES: Final = 2
+_KEPT: Final = slice(_LEFT_OUT_BYTES, KEY_BYTES)
+_KEPT_NAME: Final = slice(_LEFT_OUT_BYTES, HALF_BYTES)
+_KEPT_NAME_BYTES: Final = HALF_BYTES - _LEFT_OUT_BYTES
+_KEPT_BYTES: Final = KEY_BYTES - _LEFT_OUT_BYTES
 BATCH_S: Final = 1.0
 CROWD: Final = 32
 """Keys of one device and id that lie in one bucket."""
@@ -172,16 +174,16 @@ class DedupWindow:
         return knowledge
 
     def admit_all(self, keys: Sequence[bytes]) -> list[Knowledge]:
-        """Do the same for each of them, in order; no key is among them twice."""
-        if self._crowded:
-            return list(map(self.admit, keys))
+        """Do the same for each of them, in order."""
         buckets, mask, order = self._buckets, self._mask, self._batches[-1][1]
+        crowded = self._crowded
         found: list[Knowledge] = []
         usual = 0
         for key in keys:
-            bucket = hash(key[:HALF_BYTES]) & mask
+            name = key[:HALF_BYTES]
+            bucket = hash(name) & mask
             blob, kept = buckets[bucket], key[_KEPT]
-            if len(blob) < _CROWD_BYTES and blob.find(kept[:_KEPT_NAME_BYTES]) < 0:
+            if blob.find(kept[:_KEPT_NAME_BYTES]) < 0 and name not in crowded:
                 buckets[bucket] = blob + kept  # As with nearly all: without a call.
                 order.append(bucket)
                 found.append(_NEW)
@@ -215,7 +217,7 @@ class DedupWindow:
 
     def forget(self, key: bytes) -> None:
         """Make a key unknown again; its place is kept, so that the order of the others holds."""
-        for bucket in (hash(key[:HALF_BYTES]) & self._mask, self._by_content(key)):
+        for bucket in (hash(key[:HALF_BYTES]) & self._mask, self._elsewhere(key)):
             blob = self._buckets[bucket]
             at = _place(blob, key[_KEPT])
             if at >= 0:
@@ -224,7 +226,7 @@ class DedupWindow:
 
     def _find(self, blob: bytes, key: bytes, name: bytes) -> Knowledge:
         if self._crowded and name in self._crowded:
-            elsewhere, kept = self._buckets[self._by_content(key)], key[_KEPT]
+            elsewhere, kept = self._buckets[self._elsewhere(key)], key[_KEPT]
             is_known = _place(elsewhere, kept) >= 0 or _place(blob, kept) >= 0
             return Knowledge.SAME if is_known else Knowledge.OTHER_CONTENT
         # What is new, as nearly all is, ends here without a call.
@@ -232,8 +234,9 @@ class DedupWindow:
             return _NEW
         return Knowledge.SAME if _place(blob, key[_KEPT]) >= 0 else Knowledge.OTHER_CONTENT
 
-    def _by_content(self, key: bytes) -> int:
-        return hash(key[HALF_BYTES:]) & self._mask
+    def _elsewhere(self, key: bytes) -> int:
+        """Tell where a key lies that its crowd has no room for."""
+        return hash(key) & self._mask
 
     def _bucket_of(self, key: bytes, bucket: int) -> int:
         """Tell where a key goes whose bucket may hold a crowd of its device and id."""
@@ -242,7 +245,7 @@ class DedupWindow:
             return bucket
         self._crowded.pop(name, None)  # To the end: the dict stands in the order of time.
         self._crowded[name] = self._batches[-1][0]
-        return self._by_content(key)
+        return self._elsewhere(key)
 
     def _let_go(self, now_s: float) -> None:
         expired_s = now_s - self._ttl_s
@@ -277,7 +280,7 @@ class DedupWindow:
 
 
 def _place(blob: bytes, wanted: bytes) -> int:
-    """Find where a key that is kept begins, whole or by its first half; -1 where none does."""
+    """Find where what is kept of a key begins, or of its name; -1 where it does nowhere."""
     at = blob.find(wanted)
     while at % _KEPT_BYTES and at >= 0:
         at = blob.find(wanted, at + 1)

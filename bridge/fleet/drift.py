@@ -46,7 +46,7 @@ SLOT_S: Final = 5.0
 _ALIKE_SLOTS_MIN: Final = 4
 _ALIKE_SPAN_MIN_S: Final = 30.0
 _AFTER_MAX_S: Final = 65_535
-"""What 16 bits hold, 18 hours; how alike slots must be is bounded long before."""
+"""What 16 bits hold, 18 hours: slots that span so long need not be more alike than any may."""
 _ALIKE_S: Final = 1.0
 _ALIKE_SHARE: Final = 0.03
 """A backlog is drained faster than by this much; the quartz of no device is so bad."""
@@ -201,7 +201,7 @@ class Drifts:
         self._least_s[at] = drift_s
         if self._open[slot] >= 0:
             after_s = int(now_s) - int(self._closes_s[slot] - SLOT_S)
-            self._after_s[at] = min(max(0, after_s), _AFTER_MAX_S)
+            self._after_s[at] = min(after_s, _AFTER_MAX_S)
         self._open[slot] = opened
         self._closes_s[slot] = closes_s
 
@@ -242,7 +242,9 @@ class Drifts:
         span_s = sum(self._after_s[at : at + SLOTS]) - self._after_s[oldest]
         if len(least_s) < _ALIKE_SLOTS_MIN or span_s < _ALIKE_SPAN_MIN_S:
             return False
-        spread_max_s = min(_ALIKE_S + _ALIKE_SHARE * span_s, self._right_max_s)
+        spread_max_s = self._right_max_s
+        if span_s < _AFTER_MAX_S:
+            spread_max_s = min(_ALIKE_S + _ALIKE_SHARE * span_s, spread_max_s)
         return least_s[-1] - least_s[0] <= spread_max_s
 
     def _keep_offset(self, slot: int, offset_s: float) -> None:

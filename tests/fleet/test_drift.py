@@ -81,9 +81,37 @@ def test_a_device_that_speaks_once_an_hour_is_judged_by_its_last_eight_messages(
 def test_a_device_that_speaks_once_in_two_days_is_judged_like_any_other() -> None:
     found = Drifts()
 
-    facts = notes(found, [(172_800.0 * number, 120.0) for number in range(20)])
+    facts = notes(found, [(65_536.0 * number, 120.0) for number in range(20)])
 
     assert [ClockWrong(DEVICE, 120.0)] == facts
+
+
+def test_what_an_hour_of_silence_spans_is_not_counted_twice() -> None:
+    found = Drifts()
+    caught_up = [(3_600.0 + 5.0 * number, 130.0 - number) for number in range(11)]
+
+    assert [] == notes(found, [(0.0, 0.0), *caught_up])
+
+
+def test_slots_that_span_hours_need_be_no_more_alike_than_any() -> None:
+    found = Drifts()
+
+    facts = notes(found, [(3_600.0 * hour, 120.0 + 14.5 * (hour % 2)) for hour in range(20)])
+
+    assert [ClockWrong(DEVICE, 120.0)] == facts
+
+
+def test_slots_that_span_minutes_must_be_the_more_alike() -> None:
+    found = Drifts()
+
+    assert [] == notes(found, [(15.0 * at, 120.0 + 10.0 * (at % 2)) for at in range(40)])
+
+
+def test_after_a_week_of_silence_a_wide_bound_allows_what_it_allows() -> None:
+    found = Drifts(offset_max_s=5_000.0)
+    back = [(604_800.0 + 5.0 * at, 6_000.0 + 2_200.0 * (at % 2)) for at in range(8)]
+
+    assert [ClockWrong(DEVICE, 6_000.0)] == notes(found, [(0.0, 6_000.0), *back])
 
 
 def test_slots_that_span_less_than_half_a_minute_say_nothing_of_a_clock_behind() -> None:
