@@ -151,7 +151,7 @@ def measure(
         cpu_s=_cpu_s(processes) - before[0],
         start_cpu_s=before[0],
         memory_peak_bytes=sum(_memory_peak_bytes(process.pid) for process in processes),
-        memory_bytes=sum(psutil.Process(each.pid).memory_info().rss for each in processes),
+        resident_at_end_bytes=sum(psutil.Process(each.pid).memory_info().rss for each in processes),
         mosquitto_cpu_s=_cpu_s(brokers) - before[1],
         kafka_cpu_s=kafka.cpu_s - before[2] if kafka else None,
     )

@@ -45,8 +45,8 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     start_cpu_s: float
     """The same from its start until it waited for the MQTT broker's first byte."""
     memory_peak_bytes: int
-    memory_bytes: int = 0
-    """What was resident once all was in Kafka; of a measurement that did not look, 0."""
+    resident_at_end_bytes: int | None = None
+    """After the last PUBACK; None, nobody looked."""
     mosquitto_cpu_s: float
     kafka_cpu_s: float | None
     """None: the Kafka cluster is not ours to measure."""

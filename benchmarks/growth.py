@@ -2,8 +2,9 @@
 
 The real daemon drains queues that differ in one thing alone (benchmarks/drain.py): how many devices
 sent them, or how large their payloads are. Every variant is run in every round, the order
-alternating, and ratios are taken within a round. The memory is told as well, at the end and at its
-peak: of many devices and as many keys as there are messages, it is what a large fleet takes.
+alternating, and ratios are taken within a round. Resident memory is told as well, after the last
+PUBACK and at its peak. `memory` is one queue of many devices and as many keys as there are
+messages, for two configurations: what a large fleet takes.
 `python -m benchmarks.growth [--rounds 3] [--what devices payload memory]`
 """
 
@@ -36,7 +37,7 @@ _HEAD: Final = (
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """One queue."""
+    """One queue, and who drains it."""
 
     name: str
     messages: int
@@ -102,12 +103,16 @@ def run(what: Sequence[str], *, rounds: int, bootstrap: str | None) -> dict[str,
                     found.setdefault(variant.name, []).append(measured)
                     print(
                         f"round {number + 1} {variant.name:42} {measured.cpu_us:8.2f} us a message,"
-                        f" {measured.memory_bytes / 1e6:.0f} MB,"
-                        f" peak {measured.memory_peak_bytes / 1e6:.0f}",
+                        f" {_megabytes(measured.resident_at_end_bytes)} MB,"
+                        f" peak {_megabytes(measured.memory_peak_bytes)}",
                         file=sys.stderr,
                         flush=True,
                     )
     return found
+
+
+def _megabytes(size_bytes: int | None) -> str:
+    return f"{size_bytes / 1e6:.0f}" if size_bytes else "-"
 
 
 def table(found: Mapping[str, Sequence[Drain]], what: Sequence[str]) -> str:
@@ -123,8 +128,8 @@ def table(found: Mapping[str, Sequence[Drain]], what: Sequence[str]) -> str:
                 f"{variant.name:42} {Spread.of([each.cpu_us for each in own]).write(2):>22}"
                 f" {Spread.of(ratios).write(3):>22}"
                 f" {Spread.of([each.rate_per_s for each in own]).median:>11,.0f}"
-                f" {max(each.memory_bytes for each in own) / 1e6:>5.0f}"
-                f" {max(each.memory_peak_bytes for each in own) / 1e6:>8.0f}"
+                f" {_megabytes(max(each.resident_at_end_bytes or 0 for each in own)):>5}"
+                f" {_megabytes(max(each.memory_peak_bytes for each in own)):>8}"
             )
     return "\n".join(lines)
 

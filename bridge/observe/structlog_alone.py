@@ -1,7 +1,7 @@
 """structlog, without what it imports for terminals that a daemon does not write to.
 
-Where rich is installed (`top` wants it), structlog's console writers import it, and pygments with
-it: 2.6 MB of resident memory, and part of each start. Nothing of them is used here.
+structlog's console writers import rich, which only `top` wants, and pygments with it: 2.6 MB of
+resident memory, and part of each start. Nothing of them is used here.
 """
 
 import sys

@@ -105,7 +105,8 @@ class Together:
     def _carry_usual(self, usual: Usual, received: Instant) -> list[Carried]:
         """Ask of each message, in order, and write those together of which nothing is said."""
         carried = self._ask_all(usual, received)
-        some, fresh = usual, list(range(len(carried)))
+        some = usual
+        fresh: Sequence[int] = range(len(carried))
         if carried.count(None) != len(carried):
             fresh = [place for place, each in enumerate(carried) if each is None]
             some = usual.only(fresh)
