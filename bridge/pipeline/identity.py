@@ -72,17 +72,14 @@ class AddressBook(dict[str, Address]):
     def _match(self, topic: str) -> Address:
         for device_id_from, route, is_plain, payload_bytes_max in self._routes:
             device_id = device_id_from(topic)
-            if device_id is None:
-                continue
-            if is_device_id(device_id) is not None:
-                # By position: by keyword it would be 0.1 us more.
-                key = device_id.encode()
-                return Address(route, device_id, key, True, is_plain, payload_bytes_max)  # noqa: FBT003
-            return Address(
-                route=route,
-                device_id=device_id,
-                key=cut(device_id, _KEY_BYTES_MAX),
-                is_valid=False,
-                payload_bytes_max=payload_bytes_max,
-            )
+            if device_id is not None:
+                is_valid = is_device_id(device_id) is not None
+                return Address(
+                    route=route,
+                    device_id=device_id,
+                    key=device_id.encode() if is_valid else cut(device_id, _KEY_BYTES_MAX),
+                    is_valid=is_valid,
+                    is_plain=is_valid and is_plain,
+                    payload_bytes_max=payload_bytes_max,
+                )
         return NOWHERE

@@ -6,6 +6,7 @@ to by the letter: `datetime.fromisoformat` alone takes week dates, "20240101" an
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, final
 
@@ -59,12 +60,10 @@ def read_timestamp(sent: Any) -> Timestamp | str:  # noqa: ANN401 - whatever sto
     if type(sent) is str:
         if _CANONICAL(sent):
             try:
-                since = _from_iso(sent) - _EPOCH
+                instant = _from_iso(sent)
             except ValueError:
                 return _read_text(sent)  # Year 0, which datetime lacks, or no such day.
-            return Timestamp(
-                (since.days * 86_400 + since.seconds) * _US_PER_S + since.microseconds, sent
-            )
+            return Timestamp(_microseconds((instant,))[0], sent)
         return _read_text(sent)
     if isinstance(sent, bool) or not isinstance(sent, int | float):
         return f"timestamp {quote(sent)} is neither an RFC 3339 string nor a number"
@@ -86,9 +85,13 @@ def read_canonical(sent: list[Any]) -> list[int] | None:
             instants = list(map(_from_iso, sent))
     except (ValueError, msgspec.DecodeError):
         return None  # Year 0, which datetime lacks, or no such day.
-    # In three parts: dividing by a microsecond takes 0.05 us more.
+    return _microseconds(instants)
+
+
+def _microseconds(instants: Sequence[datetime]) -> list[int]:
+    """Give the microseconds since 1970; divided by one of them they would take 0.05 us more."""
     return [
-        (since.days * 86_400 + since.seconds) * _US_PER_S + since.microseconds
+        since.days * _US_PER_DAY + since.seconds * _US_PER_S + since.microseconds
         for since in [instant - _EPOCH for instant in instants]
     ]
 

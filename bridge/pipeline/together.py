@@ -133,9 +133,9 @@ class Together:
                 said = self._way.ask_all(usual.telemetries, usual.addresses, received)
             except Exception:  # noqa: BLE001 - as below
                 said = None
-            if said is not None and not any(said):
-                return [None] * len(said)
             if said is not None:
+                if not any(said):
+                    return [None] * len(said)
                 return [
                     self._carry_said(each, usual, place, received) if each else None
                     for place, each in enumerate(said)
