@@ -22,7 +22,7 @@ from bridge.mqtt.events import (
     VersionRefused,
     Violated,
 )
-from bridge.mqtt.rhythm import Rhythm
+from bridge.mqtt.rhythm import FULL_BYTES, Rhythm
 from bridge.mqtt.session import Session
 from bridge.runtime import clock
 from bridge.runtime.dialling import dial
@@ -87,8 +87,8 @@ class MqttProtocol(asyncio.Protocol):
         self._may_rest = True
         """False with TLS on uvloop, which drops what is not decrypted when the broker closes: its
         DISCONNECT, and with it the reason."""
-        self._rest: asyncio.TimerHandle | None = None
-        """While it runs nothing is read, so that more comes together."""
+        self._rest: asyncio.Handle | None = None
+        """While it runs nothing is read, so that more comes together or others have a turn."""
         self._is_over = False
         self.ended: asyncio.Future[Event | None] = link.loop.create_future()
         self.established_at: float | None = None
@@ -156,15 +156,24 @@ class MqttProtocol(asyncio.Protocol):
             self._end(event)
 
     def _rest_after(self, packets: int, size_bytes: int, now: float) -> None:
-        """Rest for a moment where that lets more packets come together."""
+        """Rest for a moment where that lets more packets come together.
+
+        After a large read for one turn of the loop: uvloop reads 32 times before it does anything
+        else, in a backlog half a second in which no timer rings and no probe is answered.
+        """
         if not (self._may_rest and self._is_reading) or self._is_over or self._transport is None:
             return
         may_broker_wait = self._session.may_broker_wait(now=now)
         rest_s = self._rhythm.rest_s(packets, size_bytes, may_broker_wait=may_broker_wait, now=now)
-        if rest_s:
+        if rest_s or size_bytes >= FULL_BYTES:
+            loop = self._link.loop
             self._end_rest()  # Where a transport hands over more than it was to read.
             self._transport.pause_reading()
-            self._rest = self._link.loop.call_later(rest_s, self._end_rest)
+            self._rest = (
+                loop.call_later(rest_s, self._end_rest)
+                if rest_s
+                else loop.call_soon(self._end_rest)
+            )
 
     def _end_rest(self) -> None:
         """Read on, unless something else wants the socket not to be read."""
