@@ -113,7 +113,8 @@ class KafkaSection(Section, frozen=True):
     quiet_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
     """How long the partitions' ends must stand still before anything is produced a second time."""
     properties: dict[str, str | int | float | bool | Secret] = {}
-    """Further librdkafka properties by their own names; those the promise rests on are refused."""
+    """Further librdkafka properties by their own names; those the promise rests on are refused.
+    Without `linger.ms` nothing lingers, but for 5 ms in a backlog: from 20,000 records a second."""
 
 
 class Route(Section, frozen=True):

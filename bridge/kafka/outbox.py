@@ -219,11 +219,14 @@ class Outbox:
             lane.waiting.append(shipment)
             lane.is_sorted = False
 
-    def due(self, now: float, *, is_room_likely: bool = True) -> list[Shipment]:
+    def due(
+        self, now: float, *, is_room_likely: bool = True, is_whole: bool = False
+    ) -> list[Shipment]:
         """Return what closed lanes may produce by `now`.
 
         `is_room_likely` says that reports came since the last call: without them a full local
-        queue is still full, and asking it again would only burn CPU.
+        queue is still full, and asking it again would only burn CPU. `is_whole` says that the
+        queue is that of a new producer, with room for all that waited for it.
         """
         due: list[Shipment] = []
         if self._is_sealed:
@@ -236,7 +239,8 @@ class Outbox:
                 lane.is_sorted = True
             if lane.state is LaneState.BLOCKED:
                 if is_room_likely:
-                    due += self._hand_out(lane, min(BLOCKED_RUN, len(lane.waiting)))
+                    run = len(lane.waiting) if is_whole else BLOCKED_RUN
+                    due += self._hand_out(lane, min(run, len(lane.waiting)))
             elif not lane.in_flight and now >= lane.retry_at:
                 lane.run = lane.run_due()
                 lane.is_run_clean = True

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from bridge.config.sections import KafkaSection
+from bridge.kafka.pace import CALM_LINGER_MS
 from bridge.kafka.record import Headers
 
 MESSAGE_BYTES_MAX: Final = 1_000_000
 """librdkafka's own default of `message.max.bytes`; a record above it is refused locally."""
 RECORD_OVERHEAD_BYTES: Final = 512
 """Framing of a record beside key, value and headers, rounded up generously."""
+
+LINGER: Final = "linger.ms"
+_LINGERS: Final = (LINGER, "queue.buffering.max.ms")
 
 Value = str | int | float | bool
 
@@ -26,9 +30,9 @@ def producer_properties(
     properties: dict[str, Value] = {
         "client.id": client_id,
         # Tuned. What is read together is produced together, so nothing waits for more: at 100
-        # messages a second a record is 5 ms younger than with a linger of 5, and draining a backlog
-        # costs the same, since what comes meanwhile waits for the requests under way.
-        "linger.ms": 0,
+        # messages a second a record is 5 ms younger than with a linger of 5. In a backlog a second
+        # producer lingers, unless the section says how long (`pace`).
+        LINGER: CALM_LINGER_MS,
         "batch.num.messages": 10_000,
         # Well above what can be unsettled, so that the bound of the bridge is the one reached.
         "queue.buffering.max.messages": 2 * records_max + 1_000,
@@ -61,6 +65,11 @@ def producer_properties(
         "message.timeout.ms": 0,
     }
     return properties
+
+
+def is_linger_fixed(section: KafkaSection) -> bool:
+    """Tell whether the configuration says how long librdkafka waits for more records."""
+    return any(name in section.properties for name in _LINGERS)
 
 
 def value_bytes_max(section: KafkaSection) -> int:

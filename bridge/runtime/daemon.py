@@ -31,9 +31,11 @@ from bridge.runtime.clock import LoopClock
 from bridge.runtime.fault_points import reach
 from bridge.runtime.file_watch import FileWatch
 from bridge.runtime.http_endpoints import OpsEndpoints
+from bridge.runtime.kafka_renewal import KafkaRenewal
 from bridge.runtime.memory import MemoryKeeper, calm_collector
 from bridge.runtime.native_stderr import NativeStderr
 from bridge.runtime.ops_guard import Guard
+from bridge.runtime.pacing import Pacing
 from bridge.runtime.parts import Parts
 from bridge.runtime.reloading import FILE, SIGNAL, Reloader
 from bridge.runtime.spool_start import open_spool
@@ -101,20 +103,28 @@ class Daemon:
         self._memory = MemoryKeeper(now=clock.monotonic_s())
         self._supervisor = Supervisor(environment)
         self._certificates = CertificateWatch(certificate_files(config), log)
-        self._reloader = Reloader(
-            parts,
-            config,
-            load=load,
-            environment=environment,
-            config_path=Path(config_path),
-            log=log,
-            counters=self._counters,
-            on_taken=lambda taken: self._certificates.follow(certificate_files(taken)),
+        renewal = KafkaRenewal(parts, log)
+        self._pacing = Pacing(
+            parts, renewal, log, on_task=lambda task: task.add_done_callback(self._on_task_done)
         )
+        self._reloader = self._make_reloader(load, renewal)
         self._files = FileWatch(
             self._reloader.files,
             lambda _: self._reloader.ask(FILE),
             first=self._reloader.first_looks,
+        )
+
+    def _make_reloader(self, load: Callable[[], LoadedConfig], renewal: KafkaRenewal) -> Reloader:
+        return Reloader(
+            self._parts,
+            self._config,
+            load=load,
+            environment=self._environment,
+            config_path=Path(self._config_path),
+            log=self._log,
+            counters=self._counters,
+            on_taken=lambda taken: self._certificates.follow(certificate_files(taken)),
+            renewal=renewal,
         )
 
     # ------------------------------------------------------------------ life
@@ -170,8 +180,7 @@ class Daemon:
             task.add_done_callback(self._on_task_done)
         calm_collector()
         await self._stop.wait()
-        await _cancelled([reloading])  # A link is not to be renewed while it is let go.
-        self._reloader.close()
+        await self._keep_links(reloading)
         await stopping.drain(is_failed=self._failure is not None, is_cut_short=self._cut_short)
         await _cancelled(early)
         await stopping.close()
@@ -189,6 +198,12 @@ class Daemon:
             await self._disk.close()
         self._supervisor.close()
         return exit_code
+
+    async def _keep_links(self, reloading: "asyncio.Task[None]") -> None:
+        """See that no link is renewed while it is let go."""
+        await _cancelled([reloading])
+        self._reloader.close()
+        await self._pacing.close()
 
     async def _read_what_was_kept(self) -> None:
         await self._recovery.prepare()
@@ -331,6 +346,7 @@ class Daemon:
             self._log.tick()
             self._traffic.serve()
             self._recovery.tick(now)
+            self._pacing.tick(now)
             self._gaps.tick(self._session.last_heard)
             self._attendance.tick(
                 can_hear=self._vitals.can_hear(now), last_heard_s=self._session.last_heard

@@ -77,6 +77,9 @@ class KafkaProducer:
         """Shipments that were handed over and not yet reported."""
         self._successor: Handle | None = None
         """Takes over as soon as the producer has delivered what it has."""
+        self._is_all_awaited = False
+        self.records_sent = 0
+        """All that librdkafka took so far, of whichever producer."""
 
     def _build(self) -> "Handle":
         return Handle(self._properties, self._report_error, self._keep_statistics)
@@ -91,12 +94,14 @@ class KafkaProducer:
         """
         return Handle(properties, self._report_error, self._keep_statistics)
 
-    def hand_over(self, successor: "Handle") -> None:
+    def hand_over(self, successor: "Handle", *, is_all_awaited: bool = False) -> None:
         """Give the old producer nothing more; `poll` swaps the two when it has delivered all.
 
-        Until then `send` and `send_aside` behave as with a full queue.
+        Until then `send` and `send_aside` behave as with a full queue. Where not `is_all_awaited`,
+        what was sent aside is not waited for: it is sent again.
         """
         self._successor = successor
+        self._is_all_awaited = is_all_awaited
         self._swap_if_done()
 
     def keep(self) -> None:
@@ -104,6 +109,11 @@ class KafkaProducer:
         if self._successor is not None:
             self._successor.let_go()
             self._successor = None
+
+    @property
+    def properties(self) -> Properties:
+        """What the producer was built with, its linger among it."""
+        return self._properties
 
     @property
     def is_handing_over(self) -> bool:
@@ -114,6 +124,8 @@ class KafkaProducer:
         if self._successor is None or self._under_way:
             return
         if len(self._handle.producer):
+            if self._is_all_awaited:
+                return
             self.generation += 1  # What is aside waits for no receipt: it is sent again.
         self._take_over(self._successor)
 
@@ -191,12 +203,14 @@ class KafkaProducer:
                 )
             except BufferError:
                 self._under_way += position
+                self.records_sent += position
                 return shipments[position:]
             except KafkaException as error:
                 reason = error.args[0]
                 shipment.is_refused_locally = reason.code() == KafkaError.MSG_SIZE_TOO_LARGE
                 reports.append((shipment, reason.name()))
         self._under_way += len(shipments)
+        self.records_sent += len(shipments)
         return ()
 
     def _callback_of(self, shipment: Shipment) -> Callback:

@@ -10,7 +10,7 @@ from bridge.config.changes import RULE_SECTIONS
 from bridge.config.sections import BridgeConfig, Route
 from bridge.fleet.registry import Registry
 from bridge.kafka.outbox import Outbox
-from bridge.kafka.properties import value_bytes_max
+from bridge.kafka.properties import is_linger_fixed, value_bytes_max
 from bridge.kafka.shipment import Unsettled
 from bridge.observe.active_devices import ActiveDevices
 from bridge.observe.counters import Counters, LatencyHistogram
@@ -166,6 +166,16 @@ class Parts:
         if topic_filters_of(config) != self.session.settings.topic_filters:
             self.session.change_filters(topic_filters_of(config), now=now_s)
             self.link.flush()
+
+    @property
+    def kafka_properties(self) -> Properties:
+        """What the configuration says of librdkafka; the producer may have another linger."""
+        return self._properties
+
+    @property
+    def is_linger_fixed(self) -> bool:
+        """Tell whether the configuration says how long librdkafka waits for more records."""
+        return is_linger_fixed(self._config.kafka)
 
     def renew_kafka(self, config: BridgeConfig, successor: Handle) -> Callable[[], None]:
         """Send what comes to another producer, once this one has delivered what it has.

@@ -46,6 +46,8 @@ class Reading:
         self._log = log
         self._paused_since: tuple[str, float] | None = None
         self._is_stopping = False
+        self.is_handover = False
+        """While one producer follows another records wait, and not because a queue is full."""
 
     @property
     def is_paused(self) -> bool:
@@ -59,7 +61,7 @@ class Reading:
 
     def _bound_reached(self) -> str | None:
         """Name the bound that asks for a pause; the ledger has the same one as the records."""
-        if self._outbox.is_blocked:
+        if self._outbox.is_blocked and not self.is_handover:
             return "kafka_queue_full"
         held = (self._unsettled, self._waiting)
         if any(each.is_full_of_bytes for each in held):

@@ -92,6 +92,7 @@ class Reloader:
         log: EventLog,
         counters: Counters,
         on_taken: Callable[[BridgeConfig], None],
+        renewal: KafkaRenewal,
     ) -> None:
         """`load` reads what the bridge was started with, and raises ConfigError.
 
@@ -110,7 +111,7 @@ class Reloader:
         self._warned: frozenset[str] = frozenset()
         """What the last reload was warned of: the next one tells what is new."""
         self._asked = asyncio.Event()
-        self._kafka = KafkaRenewal(parts, log)
+        self._kafka = renewal
         self._looks = self._look_at(config)
         """What the files looked like when what they say was taken."""
         self.first_looks = {

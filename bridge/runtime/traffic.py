@@ -288,6 +288,10 @@ class Traffic:
                 self._outbox.put_back(refused)
             self._schedule()
 
+    def carry_held_back(self) -> None:
+        """Hand over all that waited for a producer, as far as its queue takes it."""
+        self.carry(self._outbox.due(self._clock.monotonic_s(), is_whole=True))
+
     # ------------------------------------------------------------------ reports in
 
     def serve(self) -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from bridge.kafka.lane import AGAIN_MAX, RETRY_S
-from bridge.kafka.outbox import Outbox
+from bridge.kafka.outbox import BLOCKED_RUN, Outbox
 from bridge.kafka.record import DeadLetter, Instant, Record
 from bridge.kafka.shipment import OBJECTS_BYTES, Shipment, Unsettled
 
@@ -340,6 +340,18 @@ ERRORS = (
     "_UNKNOWN_TOPIC",
     "_FATAL",
 )
+
+
+def test_what_waited_for_a_new_producer_goes_out_whole_and_opens_the_lane() -> None:
+    box = outbox(records_max=10_000)
+    count = 2 * BLOCKED_RUN + 1
+    box.put_back(add(box, *[record(b"%d" % number) for number in range(count)]))
+    assert box.is_blocked
+
+    due = box.due(now=0.0, is_room_likely=True, is_whole=True)
+
+    assert [b"%d" % number for number in range(count)] == values(due)
+    assert not box.is_blocked
 
 
 class Cluster:

@@ -160,6 +160,20 @@ EVENTS: tuple[Event, ...] = (
         " else what it may have sent was looked for in Kafka first.",
     ),
     event(
+        "kafka_linger_changed",
+        Level.INFO,
+        "linger_ms records_per_s took_s",
+        "Records go so fast, or so slowly again, that librdkafka shall wait for more of them, or no"
+        " longer, before it sends: `linger_ms`. A second producer took over for it.",
+    ),
+    event(
+        "kafka_linger_kept",
+        Level.INFO,
+        "linger_ms records_per_s error retry_in_s",
+        "Another linger would suit the pace of the records, but the second producer could not take"
+        " over; `error` says why. The first goes on, and all it costs is some CPU.",
+    ),
+    event(
         "bridge_stopping",
         Level.INFO,
         "cause in_flight left_waiting drain_timeout_s",
