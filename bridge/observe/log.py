@@ -158,7 +158,7 @@ class EventLog:
 
 
 class LibraryLog(logging.Handler):
-    """Turn what libraries log (asyncio, aiohttp) into events, so that no line escapes the rules."""
+    """Turn what libraries log (asyncio) into events, so that no line escapes the rules."""
 
     def __init__(self, log: EventLog) -> None:
         super().__init__(logging.WARNING)

@@ -10,21 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
-from aiohttp import web
 
 from bridge.config import secrets
 from bridge.config.addresses import host_and_port, is_loopback
 from bridge.config.sections import OpsSection
 from bridge.errors import ConfigError
 from bridge.observe.log import EventLog
+from bridge.runtime.http_exchange import Request
 
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+))(?::[0-9]{1,5})?")
 """A Host field; the port is not looked at, because a tunnel has another one at its near end."""
 _OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _CHALLENGES: Final = ('Basic realm="mqtt-kafka-bridge", charset="UTF-8"', "Bearer")
 """Basic first: a browser asks the person in front of it, who gives the token as the password."""
-_SURROGATES: Final = "surrogateescape"
-"""How aiohttp decodes a header, so that the bytes that came can be had back."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -58,7 +56,7 @@ class Guard:
         if ops.token is not None:
             secrets.read(ops.token, environment)
 
-    def refusal(self, request: web.BaseRequest, listened_on: Sequence[str]) -> Refusal | None:
+    def refusal(self, request: Request, listened_on: Sequence[str]) -> Refusal | None:
         """Say why this request is refused; None, it is not."""
         is_local = all(is_loopback(host) for host in listened_on)
         if not is_local and self._token is None:
@@ -67,7 +65,8 @@ class Guard:
                 "off loopback this is told only with a token; set ops.token, or let ops.listen"
                 " name only loopback",
             )
-        if not self._is_name_ours(_host_asked_for(request), listened_on, is_local=is_local):
+        names = _hosts_asked_for(request)
+        if not all(self._is_name_ours(name, listened_on, is_local=is_local) for name in names):
             return Refusal(
                 421,
                 "this is not the host that was asked for; use localhost, or add it to ops.hosts",
@@ -85,9 +84,9 @@ class Guard:
         # Off loopback it has more addresses than it listens on, and no name is behind a number.
         return not is_local and (_is_address(name) or name == socket.gethostname().lower())
 
-    def _token_refusal(self, request: web.BaseRequest) -> Refusal | None:
+    def _token_refusal(self, request: Request) -> Refusal | None:
         assert self._token is not None, "asked only where there is one"
-        given = request.headers.getall("Authorization", [])
+        given = request.values(b"authorization")
         if not given:
             return Refusal(
                 401, "a token is needed: ops.token as Bearer, or as password of Basic", _CHALLENGES
@@ -101,7 +100,7 @@ class Guard:
         # Compared by digest, whatever their lengths: how long it takes says nothing of the token.
         if offered is not None and hmac.compare_digest(_digest(offered), _digest(wanted.encode())):
             return None
-        self._log.emit("ops_token_refused", path=request.path, peer=request.remote or "")
+        self._log.emit("ops_token_refused", path=request.path, peer=request.peer)
         return Refusal(401, "this is not the token", _CHALLENGES)
 
 
@@ -109,27 +108,34 @@ def _digest(token: bytes) -> bytes:
     return hmac.digest(b"ops.token", token, "sha256")
 
 
-def _token_in(authorization: str) -> bytes | None:
+def _token_in(authorization: bytes) -> bytes | None:
     """Return what `Bearer TOKEN`, or `Basic` with any user and the token as password, brings."""
-    scheme, _, credentials = authorization.partition(" ")
-    credentials = credentials.strip(" ")
-    if scheme.lower() == "bearer":
-        return credentials.encode("utf-8", _SURROGATES)
-    if scheme.lower() != "basic":
+    scheme, _, credentials = authorization.partition(b" ")
+    credentials = credentials.strip(b" ")
+    if scheme.lower() == b"bearer":
+        return credentials
+    if scheme.lower() != b"basic":
         return None
     try:
-        pair = base64.b64decode(credentials.encode("ascii"), validate=True)
-    except (UnicodeEncodeError, binascii.Error):
+        pair = base64.b64decode(credentials, validate=True)
+    except binascii.Error:
         return None
     _, colon, password = pair.partition(b":")
     return password if colon else None
 
 
-def _host_asked_for(request: web.BaseRequest) -> str | None:
-    """Return the one name in Host, without brackets and port."""
-    given = request.headers.getall("Host", [])
-    found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
-    return None if found is None else (found[1] or found[2]).lower()
+def _hosts_asked_for(request: Request) -> list[str | None]:
+    """Return the names in Host and in the target, without brackets and port; None is no name.
+
+    Where the target names one, HTTP lets it count alone [RFC 9112, 3.2.2]. Here both have to be
+    ours: no honest client names two, and whoever forges one of them gains nothing.
+    """
+    given = [each.decode("utf-8", "replace") for each in request.values(b"host")]
+    fields = [given[0] if len(given) == 1 else ""]
+    if request.authority is not None:
+        fields.append(request.authority)
+    matches = [_HOST.fullmatch(each) for each in fields]
+    return [None if found is None else (found[1] or found[2]).lower() for found in matches]
 
 
 def _is_address(name: str) -> bool:

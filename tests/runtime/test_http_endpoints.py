@@ -145,6 +145,61 @@ async def test_off_loopback_and_without_a_token_status_is_not_told_whatever_the_
     assert b"off loopback this is told only with a token; set ops.token" in body
 
 
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", (200, {"sort": "rate", "count": 20})),
+        ("?so%72t=drift&count=%37&count=9&other", (200, {"sort": "drift", "count": 7})),
+        ("?sort=size", (400, "sort is one of rate, errors, drift, silence\n")),
+        ("?count=+7", (400, "count is a whole number from 1 to 256\n")),
+        ("?count=%D9%A3", (400, "count is a whole number from 1 to 256\n")),
+        ("?count=257", (400, "count is a whole number from 1 to 256\n")),
+        ("?count=", (400, "count is a whole number from 1 to 256\n")),
+    ],
+)
+async def test_devices_are_told_as_the_query_asks(
+    stand: Stand, query: str, expected: tuple[int, object]
+) -> None:
+    status, _, body = await stand.get(f"/status/devices{query}", host="Host: localhost\r\n")
+
+    assert expected == (status, msgspec.json.decode(body) if status == 200 else body.decode())
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        pytest.param(b"GET /%6detrics HTTP/1.1\r\nHost: x\r\n\r\n", 200, id="encoded path"),
+        pytest.param(b"GET /metrics HTTP/1.0\r\n\r\n", 200, id="HTTP/1.0"),
+        pytest.param(
+            b"GET /metrics HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"Content-Length: 5\r\n\r\n",
+            200,
+            id="a body that waits to be asked for",
+        ),
+        pytest.param(
+            b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\n\r\n",
+            200,
+            id="an upgrade, which is ignored",
+        ),
+        pytest.param(b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", 404, id="a tunnel"),
+        pytest.param(b"GET /metrics HTTP/1.1\r\n\r\n", 400, id="no Host"),
+        pytest.param(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: \0\r\n\r\n", 400, id="NUL"),
+        pytest.param(b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03", 400, id="TLS"),
+        pytest.param(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\nX: \1\r\n\r\n", 400, id="bad, by HEAD"),
+    ],
+)
+async def test_there_is_one_answer_and_the_connection_closes(
+    stand: Stand, request_head: bytes, status: int
+) -> None:
+    answer = await stand.send(request_head)
+
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert 1 == answer.count(b"\r\nConnection: close\r\n")
+    assert 1 == answer.count(b"HTTP/1.1 ")
+    assert "" == stand.log_stream.getvalue()
+
+
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 async def test_status_is_only_asked_for(stand: Stand, method: str) -> None:
     status, headers, _ = await stand.get("/status", method, host="Host: localhost\r\n")
@@ -180,7 +235,7 @@ async def test_no_answer_tells_a_version(stand: Stand, request_head: bytes) -> N
 async def test_what_cannot_be_parsed_is_refused_and_not_quoted(stand: Stand) -> None:
     answer = await stand.send(b"<script>alert</script>\r\n\r\n")
 
-    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"script" not in answer
     assert stand.log_stream.getvalue() == ""
 
@@ -251,7 +306,7 @@ async def test_a_client_that_does_not_read_its_answer_is_disconnected() -> None:
 async def test_a_head_that_is_too_large_is_refused_and_closed(stand: Stand, head: bytes) -> None:
     answer = await stand.send(head)
 
-    assert answer == b"" or answer.startswith(b"HTTP/1.0 400 ")
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
     assert (await stand.get("/metrics"))[0] == 200
 
 

@@ -163,6 +163,27 @@ async def test_on_loopback_a_name_of_a_proxy_can_be_added_and_no_other_is_ours(
     assert status == given
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://localhost/status", "localhost", 200),
+        ("http://127.0.0.1:9464/status", "LOCALHOST", 200),
+        ("http://evil.example/status", "localhost", 421),
+        ("http://localhost/status", "evil.example", 421),
+        ("http://localhost@evil.example/status", "localhost", 421),
+        ("http://[::1/status", "localhost", 421),
+        ("http://evil.example/metrics", "evil.example", 200),
+    ],
+)
+async def test_a_name_in_the_request_target_has_to_be_ours_as_that_in_the_host(
+    target: str, host: str, status: int
+) -> None:
+    async with running(Stand()) as stand:
+        given, _, _ = await stand.get(target, host=head(host=host))
+
+    assert status == given
+
+
 @pytest.mark.parametrize("path", [*PATHS, *OPEN_PATHS, "/nowhere"])
 async def test_no_answer_may_be_read_by_another_origin_kept_or_taken_for_another_kind(
     path: str,
