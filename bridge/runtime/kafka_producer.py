@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from bridge.config import secrets
 from bridge.config.sections import BridgeConfig, Secret
 from bridge.errors import ConfigError
+from bridge.kafka.delivery import Fate, fate_of
 from bridge.kafka.properties import producer_properties
 from bridge.kafka.shipment import Shipment
 from bridge.observe.kafka_facts import KafkaFacts, kafka_facts
@@ -97,8 +98,9 @@ class KafkaProducer:
     def hand_over(self, successor: "Handle", *, is_all_awaited: bool = False) -> None:
         """Give the old producer nothing more; `poll` swaps the two when it has delivered all.
 
-        Until then `send` and `send_aside` behave as with a full queue. Where not `is_all_awaited`,
-        what was sent aside is not waited for: it is sent again.
+        Not where it died: what it had is in doubt, and only `rebuild` goes on from there. Until
+        then `send` and `send_aside` behave as with a full queue. Where not `is_all_awaited`, what
+        was sent aside is not waited for: it is sent again.
         """
         self._successor = successor
         self._is_all_awaited = is_all_awaited
@@ -121,13 +123,18 @@ class KafkaProducer:
         return self._successor is not None
 
     def _swap_if_done(self) -> None:
-        if self._successor is None or self._under_way:
+        if self._successor is None or self._under_way or self._fatal_error:
             return
         if len(self._handle.producer):
             if self._is_all_awaited:
                 return
             self.generation += 1  # What is aside waits for no receipt: it is sent again.
         self._take_over(self._successor)
+
+    def _note_death(self, reports: Sequence[Report]) -> None:
+        for _, error in reports:
+            if not self._fatal_error and fate_of(error) is Fate.FATAL:
+                self._fatal_error = str(error)
 
     def _take_over(self, successor: "Handle") -> None:
         self._successor = None
@@ -279,8 +286,9 @@ class KafkaProducer:
         reports = self._reports.copy()
         self._reports.clear()
         self._under_way -= len(reports)
-        self._swap_if_done()
-        return reports
+        if self._successor is not None:
+            self._note_death(reports)
+        return reports  # A successor has to wait until they are judged: one more call.
 
     def _current(self) -> Producer:
         """Return the producer for another thread, in which it may be replaced at any moment."""

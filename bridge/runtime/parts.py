@@ -75,8 +75,7 @@ class Parts:
             ConfigError: A secret cannot be read, or librdkafka refuses its configuration.
         """
         mqtt = config.mqtt
-        self._config = config
-        self._environment = environment
+        self._config, self._environment = config, environment
         self._on_bug = on_bug
         self._clock = LoopClock(asyncio.get_running_loop())
         self.address = f"{mqtt.host}:{mqtt.port}"
@@ -90,6 +89,7 @@ class Parts:
         remember(memory.now, config, self._left_routes)
         self.session = make_session(config, memory)
         self._properties = properties = kafka_properties(config, environment)
+        self.is_linger_fixed = is_linger_fixed(config.kafka)  # Of what the producer is made of.
         self.producer = KafkaProducer(properties, on_error=on_kafka_error)
         self.watch = KafkaWatch(
             self.producer,
@@ -172,19 +172,16 @@ class Parts:
         """What the configuration says of librdkafka; the producer may have another linger."""
         return self._properties
 
-    @property
-    def is_linger_fixed(self) -> bool:
-        """Tell whether the configuration says how long librdkafka waits for more records."""
-        return is_linger_fixed(self._config.kafka)
-
     def renew_kafka(self, config: BridgeConfig, successor: Handle) -> Callable[[], None]:
         """Send what comes to another producer, once this one has delivered what it has.
 
         Return what goes back to the old one.
         """
-        before = self._properties, self.traffic.value_bytes_max
+        before = self._properties, self.traffic.value_bytes_max, self.is_linger_fixed
         self._config = config
-        self._use_kafka(successor.properties, value_bytes_max(config.kafka))
+        self._use_kafka(
+            successor.properties, value_bytes_max(config.kafka), is_linger_fixed(config.kafka)
+        )
         self.producer.hand_over(successor)
 
         def go_back() -> None:
@@ -193,8 +190,9 @@ class Parts:
 
         return go_back
 
-    def _use_kafka(self, properties: Properties, value_max: int) -> None:
+    def _use_kafka(self, properties: Properties, value_max: int, is_fixed: bool) -> None:  # noqa: FBT001
         self._properties = properties
+        self.is_linger_fixed = is_fixed
         self.tail.renew(properties)
         self.traffic.value_bytes_max = value_max
 

@@ -303,7 +303,8 @@ class Traffic:
             self.last_reported_s = now
             self._settle(self._outbox.settle(reports, now), now)
         self.carry(self._outbox.due(now, is_room_likely=bool(reports)))
-        if self._shedder is not None:
+        # What waits for another producer is no load: it goes in a moment.
+        if self._shedder is not None and not self.reading.is_handover:
             self._shedder.look(now, waiting=self._early.held.records)
         self._spooling.turn(now, is_pressed=self._is_pressed(now))
         self._judge_early()

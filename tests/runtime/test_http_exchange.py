@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from bridge.runtime.http_exchange import (
+    BLANKS_MAX,
     LINE_BYTES_MAX,
     LINES_MAX,
     Answer,
@@ -147,6 +148,22 @@ def test_what_is_no_request_is_refused_and_can_be_answered(head: str) -> None:
 
     answer = exchange.send(Answer(400, b"bad request\n"), UNIX_S)
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\t"])
+def test_a_run_of_blanks_is_refused_before_anything_looks_for_its_end(blank: bytes) -> None:
+    begin = b"GET / HTTP/1.1\r\nX:"
+    exchange, request = exchange_of(begin + blank * (BLANKS_MAX - begin.count(b" ")))
+    assert request is None
+
+    with pytest.raises(BadRequestError):
+        exchange.receive(blank)
+
+
+def test_a_header_of_many_words_is_taken() -> None:
+    words = " ".join(["word"] * (BLANKS_MAX - 3))
+
+    assert [words.encode()] == asked(f"GET / HTTP/1.1\r\n{HOST}X: {words}\r\n\r\n").values(b"x")
 
 
 def test_a_long_head_within_the_bounds_is_taken() -> None:

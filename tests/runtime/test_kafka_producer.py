@@ -79,3 +79,34 @@ def test_a_report_whose_place_is_asked_for_comes_all_the_same() -> None:
 
     assert COUNT == len(reports_of(producer))
     assert [] == places, "what failed has no place"
+
+
+def test_a_successor_waits_until_the_last_reports_can_have_been_judged() -> None:
+    producer, shipments = make_producer(), make_shipments()
+    producer.send(shipments)
+    producer.hand_over(producer.prepare(NOWHERE))
+
+    assert shipments == producer.send(shipments)
+    assert COUNT == len(reports_of(producer))
+    is_waiting = [producer.is_handing_over]
+    producer.poll()
+    is_waiting.append(producer.is_handing_over)
+
+    assert [True, False] == is_waiting
+    assert () == producer.send(shipments)
+
+
+def test_nothing_follows_a_producer_that_died_but_what_a_rebuild_makes() -> None:
+    producer, shipments = make_producer(), make_shipments()
+    producer.send(shipments)
+    successor = producer.prepare({**NOWHERE, "linger.ms": 5})
+    producer.hand_over(successor)
+
+    producer.await_answers(timeout_s=0.1)  # It drops its queue, as where it dies.
+    assert {"_PURGE_QUEUE"} == {error for _, error in reports_of(producer)}
+    producer.poll()
+    assert shipments == producer.send(shipments)
+
+    assert "_PURGE_QUEUE" == producer.rebuild()
+    assert 5 == producer.properties["linger.ms"]
+    assert () == producer.send(shipments)
