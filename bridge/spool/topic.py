@@ -1,7 +1,7 @@
 """What the outage machine knows of one Kafka topic that has something in the spool."""
 
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
@@ -251,21 +251,25 @@ class Topic(msgspec.Struct, eq=False):
     def take_forward(self, *, is_refused: bool) -> list[Entry]:
         """Take what is pending and has nothing of its key before it in the spool.
 
-        A silent topic gives one to probe with, where nothing else can tell that it came back.
+        Never a part of a key: what is left could be written while what was taken is under way, and
+        a crash would find the younger on disk and the older with the MQTT broker. So a silent topic
+        gives one key to probe with, where nothing else can tell that it came back.
         """
-        most = self.pending_count
-        if self.is_silent:
-            most = int(is_refused and not (self.stuck_count or self.flight or self.resting))
+        is_probe = self.is_silent
+        if is_probe and (not is_refused or self.stuck_count or self.flight or self.resting):
+            return []
         is_behind = not self.is_at_end or self.writing or self.letters
-        if not self.may_forward or is_behind or not most:
+        if not self.may_forward or is_behind or not self.pending_count:
             return []
         self.may_forward = False
+        only = self._smallest_pending() if is_probe else None
         taken: list[Entry] = []
         left: deque[Entry] = deque()
         for entry in self.pending:
             if entry.state is not State.PENDING:
                 continue
-            if entry.is_in_hand or len(taken) == most or self.is_barred(entry.bucket, entry.group):
+            is_left = is_probe and entry.bucket != only
+            if entry.is_in_hand or is_left or self.is_barred(entry.bucket, entry.group):
                 left.append(entry)
             else:
                 taken.append(entry)
@@ -275,6 +279,18 @@ class Topic(msgspec.Struct, eq=False):
             entry.state = State.DIRECT
             self.counts[entry.bucket] -= 1
         return taken
+
+    def _smallest_pending(self) -> int | None:
+        """Find the bucket with the fewest entries that could be taken, the oldest of several."""
+        counts = Counter(
+            each.bucket
+            for each in self.pending
+            if each.state is State.PENDING
+            and not each.is_in_hand
+            and each.group not in self.closed
+            and not self.skipped[each.bucket]
+        )
+        return min(counts, key=counts.__getitem__, default=None)
 
     def withdraw(self) -> None:
         """Forget one that was pending: it has gone another way."""

@@ -324,6 +324,40 @@ def test_a_letter_that_a_full_disk_does_not_take_keeps_no_row_from_going() -> No
     assert [(0, 1), (1, 1)] == sorted(tried)
 
 
+@pytest.mark.parametrize(
+    ("keys", "probe"),
+    [
+        ([b"a", b"b", b"a"], [b"b"]),
+        ([b"a", b"a"], [b"a", b"a"]),
+        ([b"a", b"b", b"a", b"b"], [b"a", b"a"]),
+    ],
+)
+def test_a_silent_topic_is_probed_with_all_of_a_key_and_with_the_key_that_has_the_least(
+    keys: list[bytes], probe: list[bytes]
+) -> None:
+    machine = Outage(after_s=AFTER_S, bytes_max=1)
+    assert ["x"] == machine.choose("t", [(b"x", 0.0, "x")], 10.0).stuck
+    refused = Entry("t", b"x", b"", b"record", is_in_hand=True)
+    machine.divert([refused], 10.0, is_stuck=True)
+    machine.divert([Entry("t", key, b"%d" % each, b"r") for each, key in enumerate(keys)], 10.0)
+    machine.replace(refused, Entry("dlq", b"x", b"", b"letter"), 10.0)
+    machine.due(10.0)
+    machine.written([1], 7)  # The letter, which no bound keeps out.
+    assert ["t"] == machine.silent_topics
+
+    machine.permit_drain()
+    forward: list[Entry] = []
+    while not forward:
+        due = machine.due(10.0)
+        forward = due.forward
+        if due.disk is not None:
+            assert isinstance(due.disk, Read), "nothing fits"
+            machine.read([], 10.0, is_last=True)
+
+    assert probe == [each.key for each in forward]
+    assert sorted(each.identity for each in forward) == [each.identity for each in forward]
+
+
 def test_turned_off_nothing_is_ever_diverted() -> None:
     world = World(1, bytes_max=0)
     world.kafka.all_down("t")
