@@ -114,7 +114,8 @@ class KafkaSection(Section, frozen=True):
     """How long the partitions' ends must stand still before anything is produced a second time."""
     properties: dict[str, str | int | float | bool | Secret] = {}
     """Further librdkafka properties by their own names; those the promise rests on are refused.
-    Without `linger.ms` nothing lingers, but for 5 ms in a backlog: from 20,000 records a second."""
+    Without `linger.ms` nothing lingers, but for 5 ms in a backlog: from 20,000 records a second, in
+    a window (Receive Maximum, Mosquitto's `max_inflight_messages`) of a few hundred or more."""
 
 
 class Route(Section, frozen=True):

@@ -55,7 +55,7 @@ class Pace:
         self.records_per_s = rate = (records - before) / (now_s - since_s)
         a_linger = rate * BACKLOG_LINGER_MS * _S_PER_MS
         if not self._is_backlog:
-            self._is_backlog = rate >= FAST_PER_S and window >= _WIDE_LINGERS * a_linger
+            self._is_backlog = self.is_fast and window >= _WIDE_LINGERS * a_linger
             self._slow_since_s = None
         elif rate >= SLOW_PER_S and window >= _NARROW_LINGERS * a_linger:
             self._slow_since_s = None
@@ -64,6 +64,11 @@ class Pace:
                 self._slow_since_s = since_s
             self._is_backlog = now_s - self._slow_since_s < SLOW_FOR_S
         return self.linger_ms
+
+    @property
+    def is_fast(self) -> bool:
+        """Tell whether it was the pace of a backlog at the last `note`, or the backlog is gone."""
+        return self.records_per_s >= FAST_PER_S
 
     @property
     def linger_ms(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from bridge.errors import ConfigError
-from bridge.kafka.pace import Pace
+from bridge.kafka.pace import CALM_LINGER_MS, Pace
 from bridge.kafka.properties import LINGER
 from bridge.observe.log import EventLog
 from bridge.runtime import clock
@@ -62,10 +62,11 @@ class Pacing:
     def _is_due(self) -> bool:
         """Tell whether another linger would suit, and nothing is in its way that can be known."""
         parts = self._parts
-        machine = parts.spooling.machine
+        machine, pace = parts.spooling.machine, self._pace
         return (
             not parts.is_linger_fixed
-            and parts.producer.properties[LINGER] != self._pace.linger_ms
+            and parts.producer.properties[LINGER] != pace.linger_ms
+            and (pace.is_fast or pace.linger_ms == CALM_LINGER_MS)
             and parts.traffic.is_released
             and not parts.outbox.is_sealed
             and not parts.outbox.held_topics

@@ -382,6 +382,20 @@ async def test_a_stop_in_the_middle_of_a_reload_leaves_all_to_the_old_producer(
     assert_each_is_there_once_and_in_order(victim_scene, stand)
 
 
+async def test_a_change_that_had_to_wait_is_not_made_when_the_backlog_is_gone(
+    scene: Scene, tmp_path: Path
+) -> None:
+    scene.create_topics()
+    async with standing(scene, tmp_path) as stand:
+        async with stand.renewal.turn:
+            stand.tick_fast()
+        stand.tick_calm()
+
+        assert not await stand.has_begun()
+        assert CALM_LINGER_MS == stand.linger_ms
+        await stand.until_acknowledged()
+
+
 async def test_a_linger_that_the_configuration_names_stays(scene: Scene, tmp_path: Path) -> None:
     scene.create_topics()
     kafka = {"properties": {"linger.ms": 1}}

@@ -41,6 +41,16 @@ def test_a_second_of_a_backlog_is_enough_to_linger() -> None:
     assert FAST_PER_S == clock.pace.records_per_s
 
 
+def test_a_backlog_that_is_gone_is_not_fast_though_the_linger_still_suits() -> None:
+    clock = _Clock()
+    clock.come_to_a_backlog()
+    is_fast = [clock.pace.is_fast]
+
+    assert BACKLOG_LINGER_MS == clock.pass_second(FAST_PER_S - 1)
+
+    assert [True, False] == [*is_fast, clock.pace.is_fast]
+
+
 def test_what_was_sent_before_the_first_look_is_no_pace() -> None:
     assert CALM_LINGER_MS == Pace().note(1_000_000, window=WIDE, now_s=100.0)
 

@@ -171,7 +171,8 @@ EVENTS: tuple[Event, ...] = (
         Level.INFO,
         "linger_ms records_per_s error retry_in_s",
         "Another linger would suit the pace of the records, but the second producer could not take"
-        " over; `error` says why. The first goes on, and all it costs is some CPU.",
+        " over; `error` says why. The first goes on with its `linger_ms`, and all it costs is some"
+        " CPU.",
     ),
     event(
         "bridge_stopping",
