@@ -46,6 +46,7 @@ class Pacing:
         self._task: asyncio.Task[None] | None = None
         self._pause_s = AGAIN_S
         self._again_s = float("-inf")
+        self._is_closed = False
 
     def tick(self, now_s: float) -> None:
         """See how fast records went since the last call, and begin a change if one is due."""
@@ -64,7 +65,7 @@ class Pacing:
         parts = self._parts
         machine, pace = parts.spooling.machine, self._pace
         return (
-            not parts.is_linger_fixed
+            not (self._is_closed or parts.is_linger_fixed)
             and parts.producer.properties[LINGER] != pace.linger_ms
             and (pace.is_fast or pace.linger_ms == CALM_LINGER_MS)
             and parts.traffic.is_released
@@ -142,7 +143,7 @@ class Pacing:
 
     async def close(self) -> None:
         """Begin no more changes, and end one that is under way."""
-        self._again_s = float("inf")
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

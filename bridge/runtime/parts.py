@@ -89,7 +89,7 @@ class Parts:
         remember(memory.now, config, self._left_routes)
         self.session = make_session(config, memory)
         self._properties = properties = kafka_properties(config, environment)
-        self.is_linger_fixed = is_linger_fixed(config.kafka)  # Of what the producer is made of.
+        self.is_linger_fixed = is_linger_fixed(config.kafka)  # As the producer was made.
         self.producer = KafkaProducer(properties, on_error=on_kafka_error)
         self.watch = KafkaWatch(
             self.producer,
