@@ -4,6 +4,7 @@ A device of a machine is a number, its slot; what is known of it stands under th
 So 100,000 devices are no 100,000 objects for the garbage collector, and no more than their numbers.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, MutableSequence, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -50,6 +51,11 @@ class Slots:
         self._recency = recency
         """The column by which one gives way: the smaller, the sooner."""
         self._columns = columns
+        # Like to like: an array takes another one whole, and a list item by item.
+        self._blanks = [
+            (each.values.extend, _blanks_of(each.values, [each.blank] * each.width))
+            for each in columns
+        ]
         self._evict = evict
         """Told the slot that is about to lose its device."""
         self._hand = 0
@@ -68,8 +74,8 @@ class Slots:
         if not self.is_full:
             slot = _number(len(self.keys))
             self.keys.append(key)
-            for column in self._columns:
-                column.values.extend([column.blank] * column.width)
+            for extend, blanks in self._blanks:
+                extend(blanks)
         else:
             slot = self._least_recent()
             self._evict(slot)
@@ -86,6 +92,11 @@ class Slots:
         looked_at = [at % count for at in range(self._hand, self._hand + SAMPLE)]
         self._hand = (self._hand + SAMPLE) % count
         return min(looked_at, key=self._recency.__getitem__)
+
+
+def _blanks_of(values: MutableSequence[Any], blanks: list[float]) -> Sequence[Any]:
+    """Make what a column grows by, of the column's own kind."""
+    return array(values.typecode, blanks) if isinstance(values, array) else blanks
 
 
 def _number(slot: int) -> int:
