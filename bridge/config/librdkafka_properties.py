@@ -3,6 +3,12 @@
 Empty: any text. A test compares the names with the librdkafka that is installed.
 """
 
+from typing import Final
+
+LINGER: Final = "linger.ms"
+LINGERS: Final = (LINGER, "queue.buffering.max.ms")
+"""Two names of one property."""
+
 PROPERTIES: dict[str, str] = {
     "acks": "-1 .. 1000",
     "allow.auto.create.topics": "true, false",

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Final
 
 from bridge.config.addresses import host_and_port, is_host, is_loopback
+from bridge.config.librdkafka_properties import LINGERS
 from bridge.config.paths import KeyPath, quoted
 from bridge.config.problems import Problem
 from bridge.config.secrets import named_sources
@@ -17,7 +18,6 @@ from bridge.config.trace_rules import check_trace
 MQTT_TOPIC_BYTES_MAX = 65_535
 KAFKA_TOPIC_CHARACTERS_MAX = 249
 MQTT_TLS_PORT = 8883
-_LINGER: Final = ("linger.ms", "queue.buffering.max.ms")
 FLUSH_RESERVE_S: Final = 5.0
 """The part of the drain budget that the flush to Kafka does not get."""
 DEVICE_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -356,7 +356,7 @@ def _check_spool(config: BridgeConfig) -> Iterator[Problem]:
 
 def _check_linger(config: BridgeConfig) -> Iterator[Problem]:
     after_s = config.spool.after_s
-    for name in _LINGER:
+    for name in LINGERS:
         linger_ms = config.kafka.properties.get(name)
         try:
             is_too_long = float(str(linger_ms)) >= after_s * 1_000

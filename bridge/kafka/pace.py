@@ -42,8 +42,8 @@ class Pace:
         self.records_per_s = 0.0
         """What the last `note` saw."""
 
-    def note(self, records: int, *, window: int, now_s: float) -> int:
-        """Return the linger that suits, milliseconds.
+    def note(self, records: int, *, window: int, now_s: float) -> None:
+        """See how fast records went since the last call.
 
         `records` are all that were handed over so far, `window` the most PUBLISHes that were
         unacknowledged at once on this connection, `now_s` is the monotonic clock.
@@ -51,7 +51,7 @@ class Pace:
         since_s, self._at_s = self._at_s, now_s
         before, self._records = self._records, records
         if since_s is None or now_s <= since_s:
-            return self.linger_ms
+            return
         self.records_per_s = rate = (records - before) / (now_s - since_s)
         a_linger = rate * BACKLOG_LINGER_MS * _S_PER_MS
         if not self._is_backlog:
@@ -63,7 +63,6 @@ class Pace:
             if self._slow_since_s is None:
                 self._slow_since_s = since_s
             self._is_backlog = now_s - self._slow_since_s < SLOW_FOR_S
-        return self.linger_ms
 
     @property
     def is_fast(self) -> bool:
@@ -72,5 +71,5 @@ class Pace:
 
     @property
     def linger_ms(self) -> int:
-        """The linger that suited last."""
+        """The linger that suits, milliseconds."""
         return BACKLOG_LINGER_MS if self._is_backlog else CALM_LINGER_MS

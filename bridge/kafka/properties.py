@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from bridge.config.librdkafka_properties import LINGER, LINGERS
 from bridge.config.sections import KafkaSection
 from bridge.kafka.pace import CALM_LINGER_MS
 from bridge.kafka.record import Headers
@@ -11,9 +12,6 @@ MESSAGE_BYTES_MAX: Final = 1_000_000
 """librdkafka's own default of `message.max.bytes`; a record above it is refused locally."""
 RECORD_OVERHEAD_BYTES: Final = 512
 """Framing of a record beside key, value and headers, rounded up generously."""
-
-LINGER: Final = "linger.ms"
-_LINGERS: Final = (LINGER, "queue.buffering.max.ms")
 
 Value = str | int | float | bool
 
@@ -69,7 +67,7 @@ def producer_properties(
 
 def is_linger_fixed(section: KafkaSection) -> bool:
     """Tell whether the configuration says how long librdkafka waits for more records."""
-    return any(name in section.properties for name in _LINGERS)
+    return any(name in section.properties for name in LINGERS)
 
 
 def value_bytes_max(section: KafkaSection) -> int:

@@ -87,7 +87,7 @@ class MqttProtocol(asyncio.Protocol):
         self._may_rest = True
         """False with TLS on uvloop, which drops what is not decrypted when the broker closes: its
         DISCONNECT, and with it the reason."""
-        self._rest: asyncio.Handle | None = None
+        self._rest: asyncio.TimerHandle | None = None
         """While it runs nothing is read, so that more comes together or others have a turn."""
         self._is_over = False
         self.ended: asyncio.Future[Event | None] = link.loop.create_future()
@@ -166,14 +166,9 @@ class MqttProtocol(asyncio.Protocol):
         may_broker_wait = self._session.may_broker_wait(now=now)
         rest_s = self._rhythm.rest_s(packets, size_bytes, may_broker_wait=may_broker_wait, now=now)
         if rest_s or size_bytes >= FULL_BYTES:
-            loop = self._link.loop
             self._end_rest()  # Where a transport hands over more than it was to read.
             self._transport.pause_reading()
-            self._rest = (
-                loop.call_later(rest_s, self._end_rest)
-                if rest_s
-                else loop.call_soon(self._end_rest)
-            )
+            self._rest = self._link.loop.call_later(rest_s, self._end_rest)
 
     def _end_rest(self) -> None:
         """Read on, unless something else wants the socket not to be read."""

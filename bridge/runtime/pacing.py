@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from bridge.config.librdkafka_properties import LINGER
 from bridge.errors import ConfigError
 from bridge.kafka.pace import CALM_LINGER_MS, Pace
-from bridge.kafka.properties import LINGER
 from bridge.observe.log import EventLog
 from bridge.runtime import clock
 from bridge.runtime.kafka_producer import Handle, Properties

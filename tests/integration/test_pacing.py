@@ -154,6 +154,11 @@ class Stand:
         await self.until(is_changed, publishing=True)
         assert linger_ms == self.linger_ms
 
+    async def carry_some(self) -> None:
+        """Let all that is new at a first message be over."""
+        self.publish()
+        await self.until_acknowledged()
+
     async def until_acknowledged(self) -> None:
         await self.until(lambda: not self.parts.session.ledger)
 
@@ -223,8 +228,7 @@ async def test_a_producer_that_cannot_deliver_in_a_moment_goes_on(
 ) -> None:
     victim_scene.create_topics()
     async with standing(victim_scene, tmp_path) as stand:
-        stand.publish()
-        await stand.until_acknowledged()
+        await stand.carry_some()
         producer = stand.parts.producer
         before = producer.properties
         successor = producer.prepare({**before, "linger.ms": BACKLOG_LINGER_MS})
@@ -249,8 +253,7 @@ async def test_a_kafka_that_does_not_answer_is_asked_again_later(
 ) -> None:
     victim_scene.create_topics()
     async with standing(victim_scene, tmp_path) as stand:
-        stand.publish()
-        await stand.until_acknowledged()
+        await stand.carry_some()
         stand.tick_calm()
         victim.freeze()
         stand.tick_fast()
@@ -264,7 +267,6 @@ async def test_a_kafka_that_does_not_answer_is_asked_again_later(
         stand.tick_fast()
         assert not await stand.has_begun(), "it is too early"
         stand.now_s += AGAIN_S
-        stand.tick_calm()
         stand.tick_fast()
         await stand.until_changed(BACKLOG_LINGER_MS)
         await stand.until_acknowledged()
@@ -315,13 +317,11 @@ async def test_a_topic_that_takes_nothing_lets_no_change_begin(
     async with standing(scene, tmp_path) as stand:
         stand.publish()
         await stand.until(lambda: stand.parts.outbox.held_topics)
-        stand.tick_calm()
         stand.tick_fast()
 
         assert not await stand.has_begun()
         scene.create_topics()
         await stand.until_acknowledged()
-        stand.tick_calm()
         stand.tick_fast()
         await stand.until_changed(BACKLOG_LINGER_MS)
         await stand.until_acknowledged()
@@ -333,8 +333,7 @@ async def test_a_producer_that_is_replaced_in_the_middle_is_followed_by_the_succ
 ) -> None:
     victim_scene.create_topics()
     async with standing(victim_scene, tmp_path) as stand:
-        stand.publish()
-        await stand.until_acknowledged()
+        await stand.carry_some()
         producer = stand.parts.producer
         successor = producer.prepare({**producer.properties, "linger.ms": BACKLOG_LINGER_MS})
         victim.freeze()
@@ -362,8 +361,7 @@ async def test_a_stop_in_the_middle_of_a_reload_leaves_all_to_the_old_producer(
     }
     async with standing(victim_scene, tmp_path, **sections) as stand:
         producer = stand.parts.producer
-        stand.publish()
-        await stand.until_acknowledged()
+        await stand.carry_some()
         config = configuration(victim_scene, **sections)
         victim.freeze()
         stand.publish()

@@ -27,7 +27,8 @@ class _Clock:
     def pass_second(self, records_per_s: float, *, window: int = WIDE, seconds: float = 1.0) -> int:
         self._records += int(records_per_s * seconds)
         self._now_s += seconds
-        return self.pace.note(self._records, window=window, now_s=self._now_s)
+        self.pace.note(self._records, window=window, now_s=self._now_s)
+        return self.pace.linger_ms
 
     def come_to_a_backlog(self) -> None:
         assert BACKLOG_LINGER_MS == self.pass_second(60_000)
@@ -52,7 +53,10 @@ def test_a_backlog_that_is_gone_is_not_fast_though_the_linger_still_suits() -> N
 
 
 def test_what_was_sent_before_the_first_look_is_no_pace() -> None:
-    assert CALM_LINGER_MS == Pace().note(1_000_000, window=WIDE, now_s=100.0)
+    pace = Pace()
+    pace.note(1_000_000, window=WIDE, now_s=100.0)
+
+    assert CALM_LINGER_MS == pace.linger_ms
 
 
 @pytest.mark.parametrize("window", [0, 20, 255])
@@ -109,5 +113,6 @@ def test_a_window_that_became_narrow_ends_the_linger_too() -> None:
 def test_a_clock_that_stands_still_changes_nothing() -> None:
     pace = Pace()
     pace.note(0, window=WIDE, now_s=5.0)
+    pace.note(100_000, window=WIDE, now_s=5.0)
 
-    assert CALM_LINGER_MS == pace.note(100_000, window=WIDE, now_s=5.0)
+    assert CALM_LINGER_MS == pace.linger_ms

@@ -79,7 +79,6 @@ class _Stand:
         loop = loop_kind(
             create_future=asyncio.get_running_loop().create_future,
             call_later=self._call_later,
-            call_soon=lambda callback: self._call_later(0.0, callback),
         )
         observer = SimpleNamespace(on_received=self._take, on_event=self._note, on_bug=self._raise)
         link = SimpleNamespace(
