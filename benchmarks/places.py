@@ -9,7 +9,7 @@ import msgspec
 
 from benchmarks.terms import Terms
 from tests.support.kafka_client import KafkaClient
-from tests.support.kafka_cluster import KafkaProcess
+from tests.support.kafka_cluster import JVM_AS_SHIPPED, KafkaProcess
 from tests.support.mosquitto import MosquittoProcess
 
 PARTITIONS: Final = 6
@@ -30,7 +30,7 @@ def open_place(cleanup: ExitStack, bootstrap: str | None) -> Place:
     directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
     if bootstrap is not None:
         return Place(directory, KafkaClient(bootstrap), None)
-    kafka = KafkaProcess(directory / "kafka")
+    kafka = KafkaProcess(directory / "kafka", jvm=JVM_AS_SHIPPED)
     cleanup.callback(kafka.remove)
     kafka.start()
     return Place(directory, kafka.client, kafka)

@@ -68,7 +68,7 @@ def draw_steady(windows: Sequence[Window]) -> dict[str, bytes]:
     for rate in dict.fromkeys(each.rate_per_s for each in windows if each.rate_per_s):
         own = {
             name: found
-            for name in (PROMISE, BASELINE, BASELINE_PROMPT, BARE)
+            for name in (PROMISE, BASELINE, BASELINE_PROMPT, FLOOR, BARE)
             if (found := [e for e in windows if (e.rate_per_s, e.contender) == (rate, name)])
         }
         charts[f"latency-{rate:.0f}"] = draw_bars(
