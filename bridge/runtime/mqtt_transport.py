@@ -26,7 +26,7 @@ from bridge.mqtt.rhythm import FULL_BYTES, Rhythm
 from bridge.mqtt.session import Session
 from bridge.runtime import clock
 from bridge.runtime.dialling import dial
-from bridge.runtime.event_loop import UVLOOP, name_of
+from bridge.runtime.socket_rest import SocketRest, rest_of
 from bridge.runtime.tls import client_context
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -84,9 +84,7 @@ class MqttProtocol(asyncio.Protocol):
         self._is_reading = True
         """False while the bounds of the bridge are reached."""
         self._rhythm = Rhythm()
-        self._may_rest = True
-        """False with TLS on uvloop, which drops what is not decrypted when the broker closes: its
-        DISCONNECT, and with it the reason."""
+        self._socket_rest: SocketRest | None = None
         self._rest: asyncio.TimerHandle | None = None
         """While it runs nothing is read, so that more comes together or others have a turn."""
         self._is_over = False
@@ -100,10 +98,7 @@ class MqttProtocol(asyncio.Protocol):
         """Send CONNECT, unless the bridge began to stop while the connection was made."""
         # A cast, not a check: uvloop's transports do not derive from asyncio's.
         self._transport = cast("asyncio.Transport", transport)
-        self._may_rest = not (
-            transport.get_extra_info("ssl_object") is not None
-            and name_of(self._link.loop) == UVLOOP
-        )
+        self._socket_rest = rest_of(self._transport, self._link.loop)
         self._link.protocol = self  # Before any byte comes in, so that a pause finds this socket.
         if self._link.is_stopping:
             self._end(None)
@@ -159,15 +154,17 @@ class MqttProtocol(asyncio.Protocol):
         """Rest for a moment where that lets more packets come together.
 
         After a large read for one turn of the loop: uvloop reads 32 times before it does anything
-        else, in a backlog half a second in which no timer rings and no probe is answered.
+        else, in a backlog half a second in which no timer rings and no probe is answered. (With TLS
+        the size of the socket's buffer sees to that: `dialling`.)
         """
-        if not (self._may_rest and self._is_reading) or self._is_over or self._transport is None:
+        rest = self._socket_rest
+        if rest is None or not self._is_reading or self._is_over or self._transport is None:
             return
         may_broker_wait = self._session.may_broker_wait(now=now)
         rest_s = self._rhythm.rest_s(packets, size_bytes, may_broker_wait=may_broker_wait, now=now)
-        if rest_s or size_bytes >= FULL_BYTES:
+        if rest_s or (size_bytes >= FULL_BYTES and rest.gives_turns):
             self._end_rest()  # Where a transport hands over more than it was to read.
-            self._transport.pause_reading()
+            rest.begin()
             self._rest = self._link.loop.call_later(rest_s, self._end_rest)
 
     def _end_rest(self) -> None:
@@ -176,8 +173,8 @@ class MqttProtocol(asyncio.Protocol):
             return
         self._rest.cancel()
         self._rest = None
-        if self._transport is not None and self._is_reading:
-            self._transport.resume_reading()
+        if self._transport is not None and self._socket_rest is not None:
+            self._socket_rest.end(is_read_on=self._is_reading)
 
     def _end(self, event: Event | None) -> None:
         """Close the socket after what is in the buffer; a peer that is gone gets an abort."""

@@ -20,17 +20,26 @@ from tests.mqtt.given import connack, publish, settings, suback
 class _Socket(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
-        self.is_read = True
+        self.is_resumed = True
+        self.low_water_mark = 1
         self.is_finished = False
         self.is_aborted = False
         self.is_reset = False
         self.has_tls = False
 
+    @property
+    def is_read(self) -> bool:
+        return self.is_resumed and self.low_water_mark == 1
+
     def pause_reading(self) -> None:
-        self.is_read = False
+        self.is_resumed = False
 
     def resume_reading(self) -> None:
-        self.is_read = True
+        self.is_resumed = True
+
+    def setsockopt(self, level: int, name: int, value: int, /) -> None:
+        assert (level, name) == (socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+        self.low_water_mark = value
 
     def is_closing(self) -> bool:
         return False
@@ -44,6 +53,8 @@ class _Socket(asyncio.Transport):
         self.is_finished = True
 
     def get_extra_info(self, name: str, default: object = None) -> object:
+        if name == "socket":
+            return self
         return object() if name == "ssl_object" and self.has_tls else default
 
     def abort(self) -> None:
@@ -335,7 +346,7 @@ async def test_a_broker_that_resets_behind_its_last_words_is_no_bug_of_ours() ->
 
 
 @pytest.mark.parametrize(
-    ("has_tls", "loop_module", "is_resting"),
+    ("has_tls", "loop_module", "is_paused"),
     [
         (False, "asyncio", True),
         (True, "asyncio", True),
@@ -343,9 +354,36 @@ async def test_a_broker_that_resets_behind_its_last_words_is_no_bug_of_ours() ->
         (True, "uvloop", False),
     ],
 )
-async def test_uvloop_would_drop_the_last_words_that_come_through_tls_in_a_rest(
-    loop_module: str, *, has_tls: bool, is_resting: bool
+async def test_a_transport_that_would_drop_what_it_has_not_decrypted_is_not_paused(
+    loop_module: str, *, has_tls: bool, is_paused: bool
 ) -> None:
     stand = _Stand(has_tls=has_tls, loop_module=loop_module)
 
-    assert is_resting == stand.is_ever_resting()
+    stand.trickle()
+
+    assert is_paused != stand.socket.is_resumed
+    assert is_paused == (stand.socket.low_water_mark == 1)
+    stand.ring()
+    assert stand.socket.is_read
+
+
+async def test_the_end_of_a_rest_lets_small_packets_through_once_the_bounds_do() -> None:
+    stand = _Stand(has_tls=True, loop_module="uvloop")
+    stand.trickle()
+
+    stand.protocol.pause_reading()
+    stand.ring()
+
+    assert not stand.socket.is_read
+    stand.protocol.resume_reading()
+    assert stand.socket.is_read
+
+
+async def test_with_a_low_water_mark_a_large_read_is_followed_by_no_rest() -> None:
+    stand = _Stand(has_tls=True, loop_module="uvloop")
+    timers = len(stand.timers)
+
+    stand.protocol.data_received(publish(9, payload=b"x" * FULL_BYTES))
+
+    assert stand.socket.is_read
+    assert timers == len(stand.timers)
