@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parsed = parser.parse_args(arguments)
     found = run(parsed.what, rounds=parsed.rounds, bootstrap=parsed.kafka)
-    print(f"{parsed.rounds} rounds; median (least-most)")
+    print(f"{parsed.rounds} rounds, of memory one; median (least-most)")
     print(table(found, parsed.what))
     keep(found, parsed.json)
     return 0

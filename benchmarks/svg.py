@@ -12,7 +12,9 @@ _FIGURES: Final = 80
 _BAR: Final = 22
 _GAP: Final = 10
 _TITLE: Final = 44
-_COLOURS: Final = ("#2a6f97", "#c1666b", "#8a8a8a", "#a9bcd0")
+_COLOURS: Final = ("#2a6f97", "#c1666b", "#8a8a8a", "#a9bcd0", "#d9a441", "#5b8c5a")
+_LEGEND_ROW: Final = 3
+"""How many names of the legend stand side by side."""
 _FIRST: Final = _COLOURS[0]
 
 
@@ -43,7 +45,7 @@ def draw_bars(
         y += _GAP
     if has_legend:
         body += _legend(series, y)
-        y += _BAR
+        y += _BAR * -(-len(series) // _LEGEND_ROW)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 6}"'
         ' font-family="sans-serif" font-size="14" fill="#222222">\n'
@@ -59,11 +61,12 @@ def _text(x: float, y: float, words: str, anchor: str) -> str:
 
 
 def _legend(series: Sequence[str], y: int) -> list[str]:
-    step = (WIDTH - _NAMES) // len(series)
+    step = (WIDTH - _NAMES) // min(len(series), _LEGEND_ROW)
     drawn: list[str] = []
     for number, name in enumerate(series):
-        x = _NAMES + number * step
+        row, column = divmod(number, _LEGEND_ROW)
+        x = _NAMES + column * step
         colour = _COLOURS[number % len(_COLOURS)]
-        drawn.append(f'<rect x="{x}" y="{y}" width="14" height="14" fill="{colour}"/>')
-        drawn.append(_text(x + 20, y + 12, name, "start"))
+        drawn.append(f'<rect x="{x}" y="{y + row * _BAR}" width="14" height="14" fill="{colour}"/>')
+        drawn.append(_text(x + 20, y + row * _BAR + 12, name, "start"))
     return drawn

@@ -40,6 +40,20 @@ def test_several_series_have_a_colour_each_and_a_legend() -> None:
     assert ["a", "b"] == _texts(drawn)[-2:]
 
 
+def test_the_names_of_many_series_stand_beside_and_below_one_another() -> None:
+    names = [f"number {number}" for number in range(5)]
+
+    drawn = draw_bars("t", {"p50": [(name, 1.0) for name in names]}, digits=0)
+
+    keys = _bars(drawn)[len(names) :]
+    assert len(names) == len({each.get("fill") for each in keys})
+    places = [(float(each.get("x", "")), float(each.get("y", ""))) for each in keys]
+    assert len(names) == len(set(places))
+    assert 2 == len({y for _, y in places})
+    height = float(ET.fromstring(drawn).get("viewBox", "").split()[3])  # noqa: S314 - ours
+    assert height > max(y for _, y in places) + 14
+
+
 def test_what_was_measured_becomes_pictures_of_its_medians(tmp_path: Path) -> None:
     drains = [
         given_drain(name, number, cpu_s=cpu_s)
