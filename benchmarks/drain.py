@@ -53,7 +53,6 @@ from tests.support.processes import ChildProcess
 
 DEVICES: Final = 1_000
 WARM_UP_MESSAGES: Final = 30_000
-"""In a drain that nobody looks at: Kafka's Java compiles what it does, beside whoever is first."""
 _SETTLE_S: Final = 0.3
 """After Kafka has all: for the last delivery reports and PUBACKs, which also cost CPU."""
 _POLL_S: Final = 0.04
@@ -263,8 +262,7 @@ def run(
     """Drain with each contender in every round, the order alternating."""
     with ExitStack() as cleanup:
         place = open_place(cleanup, bootstrap)
-        queued = list(write_messages(min(messages, WARM_UP_MESSAGES), devices=devices))
-        drain(place, queued, FLOOR, -1)
+        warm_up(place)
         drains: list[Drain] = []
         for round_number in range(pairs):
             queued = list(write_messages(messages, devices=devices))
@@ -278,6 +276,11 @@ def run(
                     flush=True,
                 )
         return drains
+
+
+def warm_up(place: Place) -> None:
+    """Drain what nobody looks at: else Kafka's Java compiles beside whoever is first."""
+    drain(place, list(write_messages(WARM_UP_MESSAGES, devices=DEVICES)), FLOOR, -1)
 
 
 def about(arguments: argparse.Namespace) -> dict[str, Any]:

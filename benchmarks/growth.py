@@ -18,7 +18,7 @@ import msgspec
 
 from benchmarks.command_line import keep, make_parser
 from benchmarks.contenders import BridgeContender, Contender, make_contender
-from benchmarks.drain import drain
+from benchmarks.drain import drain, warm_up
 from benchmarks.figures import PROMISE, Drain, Spread
 from benchmarks.places import open_place
 from benchmarks.profiles import messages
@@ -93,6 +93,7 @@ def run(what: Sequence[str], *, rounds: int, bootstrap: str | None) -> dict[str,
     found: dict[str, list[Drain]] = {}
     with ExitStack() as cleanup:
         place = open_place(cleanup, bootstrap)
+        warm_up(place)
         for kind in what:
             variants = VARIANTS[kind]
             for number in range(1 if kind == "memory" else rounds):

@@ -25,7 +25,7 @@ from benchmarks.figures import (
     TELEGRAF_RAW,
     Drain,
 )
-from benchmarks.steady import BARE, Window
+from benchmarks.steady import BARE, CONTENDERS as STEADY, Window
 from benchmarks.svg import draw_bars
 
 NAMES: Final[Mapping[str, str]] = {
@@ -68,7 +68,7 @@ def draw_steady(windows: Sequence[Window]) -> dict[str, bytes]:
     for rate in dict.fromkeys(each.rate_per_s for each in windows if each.rate_per_s):
         own = {
             name: found
-            for name in (PROMISE, BASELINE, BASELINE_PROMPT, FLOOR, BARE)
+            for name in STEADY
             if (found := [e for e in windows if (e.rate_per_s, e.contender) == (rate, name)])
         }
         charts[f"latency-{rate:.0f}"] = draw_bars(

@@ -17,7 +17,7 @@ import msgspec
 
 from benchmarks.command_line import name_parser
 from benchmarks.contenders import BridgeContender
-from benchmarks.drain import drain
+from benchmarks.drain import drain, warm_up
 from benchmarks.figures import EVERYTHING, Drain, Spread
 from benchmarks.places import open_place
 from benchmarks.profiles import (
@@ -60,6 +60,7 @@ def run(count: int, *, pairs: int, names: Sequence[str], bootstrap: str | None) 
     """Drain with each variant in every round, the order alternating."""
     with ExitStack() as cleanup:
         place = open_place(cleanup, bootstrap)
+        warm_up(place)
         registry = place.directory / "devices.toml"
         write_registry(registry)
         sections = variants(registry)

@@ -5,9 +5,9 @@ a Mosquitto and topics of its own, one publisher in a process of its own, some s
 then a window in which a consumer takes the age of each record, from the device's clock to its own,
 which is the same clock, and the kernel tells the CPU time of the contender. The bare producer gets
 the same messages at the same rate without any MQTT: what Kafka alone takes. The floor has MQTT, but
-promises nothing and never rests: no bridge in Python does with less. Rate 0 is the bridge with
-nothing to do. Ratios are taken within a round. Before the first window Kafka carries what the bare
-producer sends it, until Java has compiled what it does.
+promises nothing and never rests: how young a message can be at the median; who rests may take less
+CPU. Rate 0 is the bridge with nothing to do. Ratios are taken within a round. Before the first
+window Kafka carries what the bare producer sends it, until Java has compiled what it does.
 `python -m benchmarks.steady [--rates 2000 100 0] [--rounds 3] [--seconds 20]`
 """
 
@@ -40,6 +40,7 @@ CONTENDERS: Final = (PROMISE, BASELINE, BASELINE_PROMPT, FLOOR, BARE)
 DEVICES: Final = 1_000
 KAFKA_WARM_UP_S: Final = 25.0
 KAFKA_WARM_UP_RATE: Final = 3_000.0
+"""After 30,000 requests Java still compiled: the bare producer's p99 was 19 ms, and then 5."""
 WARM_UP_S: Final = 5.0
 IDLE_WARM_UP_S: Final = 15.0
 PROBE_S: Final = 0.001

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
 
 from aiohappyeyeballs import start_connection
 
@@ -12,13 +11,6 @@ from bridge.runtime.event_loop import UVLOOP, name_of
 
 _HEAD_START_S = 0.25
 """How long the next address waits for the one before it (RFC 8305, section 8)."""
-
-TLS_RECEIVE_BUFFER_BYTES: Final = 131_072
-"""SO_RCVBUF with TLS on uvloop. Linux doubles it, to the 256 KiB that uvloop reads at most at once;
-since it also holds what the kernel needs for itself, no read fills uvloop's buffer. One that does
-is followed by up to 31 more before anything else has its turn: in a backlog for seconds. The price
-is the window: one RTT carries some 130 to 230 kB, as much as a Receive Maximum of 600 to 1,000
-small messages."""
 
 
 async def dial(  # noqa: PLR0913 - all named
@@ -46,8 +38,6 @@ async def dial(  # noqa: PLR0913 - all named
             connected = await start_connection(addresses, happy_eyeballs_delay=_HEAD_START_S)
         except RuntimeError as error:  # So uvloop tells some of what asyncio calls an OSError.
             raise OSError(str(error)) from error
-        if context is not None and name_of(loop) == UVLOOP:
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TLS_RECEIVE_BUFFER_BYTES)
         try:
             await loop.create_connection(
                 protocol_factory, sock=connected, ssl=context, server_hostname=server_name

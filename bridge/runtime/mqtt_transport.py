@@ -86,7 +86,8 @@ class MqttProtocol(asyncio.Protocol):
         self._rhythm = Rhythm()
         self._socket_rest: SocketRest | None = None
         self._rest: asyncio.TimerHandle | None = None
-        """While it runs nothing is read, so that more comes together or others have a turn."""
+        """While it runs nothing is read, or nothing small, so that more comes together or others
+        have a turn."""
         self._is_over = False
         self.ended: asyncio.Future[Event | None] = link.loop.create_future()
         self.established_at: float | None = None
@@ -154,16 +155,15 @@ class MqttProtocol(asyncio.Protocol):
         """Rest for a moment where that lets more packets come together.
 
         After a large read for one turn of the loop: uvloop reads 32 times before it does anything
-        else, in a backlog half a second in which no timer rings and no probe is answered. (With TLS
-        the size of the socket's buffer sees to that: `dialling`.)
+        else, in a backlog half a second in which no timer rings and no probe is answered.
         """
         rest = self._socket_rest
         if rest is None or not self._is_reading or self._is_over or self._transport is None:
             return
         may_broker_wait = self._session.may_broker_wait(now=now)
         rest_s = self._rhythm.rest_s(packets, size_bytes, may_broker_wait=may_broker_wait, now=now)
+        self._end_rest()  # What was read in it is large, and more of it may wait.
         if rest_s or (size_bytes >= FULL_BYTES and rest.gives_turns):
-            self._end_rest()  # Where a transport hands over more than it was to read.
             rest.begin()
             self._rest = self._link.loop.call_later(rest_s, self._end_rest)
 

@@ -22,6 +22,7 @@ class _Socket(asyncio.Transport):
         super().__init__()
         self.is_resumed = True
         self.low_water_mark = 1
+        self.is_closed = False
         self.is_finished = False
         self.is_aborted = False
         self.is_reset = False
@@ -38,8 +39,11 @@ class _Socket(asyncio.Transport):
         self.is_resumed = True
 
     def setsockopt(self, level: int, name: int, value: int, /) -> None:
-        assert (level, name) == (socket.SOL_SOCKET, socket.SO_RCVLOWAT)
-        self.low_water_mark = value
+        if self.is_closed:
+            raise ValueError("negative file descriptor")  # What comes of uvloop's -1.
+        assert level == socket.SOL_SOCKET
+        if name == socket.SO_RCVLOWAT:
+            self.low_water_mark = value
 
     def is_closing(self) -> bool:
         return False
@@ -377,6 +381,34 @@ async def test_the_end_of_a_rest_lets_small_packets_through_once_the_bounds_do()
     assert not stand.socket.is_read
     stand.protocol.resume_reading()
     assert stand.socket.is_read
+
+
+async def test_a_large_read_ends_the_rest_in_which_it_came() -> None:
+    stand = _Stand(has_tls=True, loop_module="uvloop")
+    stand.trickle()
+
+    stand.protocol.data_received(publish(9, payload=b"x" * FULL_BYTES))
+
+    assert stand.socket.is_read
+    assert stand.timers[-1].is_cancelled
+
+
+@pytest.mark.parametrize("what", ["the end of the rest", "a bound", "the session's timer"])
+async def test_a_rest_may_end_after_the_socket_was_closed(what: str) -> None:
+    stand = _Stand(has_tls=True, loop_module="uvloop")
+    of_session = stand.timers[0]
+    stand.trickle()
+    stand.socket.is_closed = True
+
+    match what:
+        case "the end of the rest":
+            stand.ring()
+        case "a bound":
+            stand.protocol.pause_reading()
+        case _:
+            of_session.callback()
+
+    assert not stand.ended
 
 
 async def test_with_a_low_water_mark_a_large_read_is_followed_by_no_rest() -> None:

@@ -42,7 +42,8 @@ class _Broker:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._words: queue.Queue[bytes] = queue.Queue()
-        self._thread = threading.Thread(target=self._serve, name="broker")
+        self._listener.settimeout(_LONG_S)
+        self._thread = threading.Thread(target=self._serve, name="broker", daemon=True)
         self._thread.start()
 
     def say(self, data: bytes) -> None:
@@ -57,10 +58,11 @@ class _Broker:
     def _serve(self) -> None:
         with (
             self._listener,
-            self._listener.accept()[0] as plain,
             suppress(OSError),  # The tests end the connection as they like.
+            self._listener.accept()[0] as plain,
             self._context.wrap_socket(plain, server_side=True) as peer,
         ):
+            peer.settimeout(_LONG_S)
             peer.recv(FULL_BYTES)  # CONNECT; left unread it would make a reset of the close.
             while words := self._words.get(timeout=_LONG_S):
                 peer.sendall(words)
@@ -112,13 +114,19 @@ class _Client:
                 super().connection_lost(exc)
                 client.is_over.set()
 
-        self._make = lambda: Watched(cast("MqttLink", link), password=None)
+        self._options: socket.socket | None = None
+        self._link = link
+        self._kind = Watched
 
     def _take(self, event: Received) -> None:
         self.received += len(event.packets)
         for receipt in event.receipts:
             if receipt is not None:
                 receipt.settle()
+
+    def _make(self) -> MqttProtocol:
+        self.protocol = self._kind(cast("MqttLink", self._link), password=None)
+        return self.protocol
 
     async def connect(self, broker: _Broker, ca_file: Path) -> None:
         context = create_default_context(cafile=ca_file)
@@ -131,10 +139,15 @@ class _Client:
             timeout_s=_LONG_S,
         )
 
+    def options(self) -> socket.socket:
+        """Return the transport's socket, also after it was closed."""
+        if self._options is None:
+            assert self.transport is not None
+            self._options = cast("socket.socket", self.transport.get_extra_info("socket"))
+        return self._options
+
     def low_water_mark(self) -> int:
-        assert self.transport is not None
-        ours = self.transport.get_extra_info("socket")
-        return int(ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT))
+        return self.options().getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
 
     def count_turns(self) -> None:
         self.turn += 1
@@ -201,3 +214,39 @@ def test_the_last_words_that_come_in_a_rest_are_heard(
     assert [_SHUTTING_DOWN] == [
         each.reason_code for each in client.events if isinstance(each, Disconnected)
     ]
+
+
+def test_a_bound_may_be_reached_when_the_socket_was_closed_in_a_rest(
+    broker: _Broker, certificates: Certificates
+) -> None:
+    broker.say(connack() + suback(1))
+
+    async def close_in_a_rest() -> _Client:
+        client = _Client()
+        is_tried = asyncio.Event()
+
+        def reach_a_bound() -> None:
+            assert client.protocol is not None
+            if client.options().fileno() != -1:
+                client.loop.call_soon(reach_a_bound)
+                return
+            assert not client.is_over.is_set(), "our protocol knows already"
+            client.protocol.pause_reading()
+            is_tried.set()
+
+        def answer() -> None:
+            assert client.transport is not None
+            if client.low_water_mark() == FULL_BYTES:
+                client.transport.abort()
+                client.loop.call_soon(reach_a_bound)
+            elif client.received < _ENOUGH:
+                broker.say(publish(None) * 5)
+
+        client.on_read = answer
+        await client.connect(broker, certificates.ca_file)
+        async with asyncio.timeout(_LONG_S):
+            await is_tried.wait()
+            await client.is_over.wait()
+        return client
+
+    run(UVLOOP, close_in_a_rest)

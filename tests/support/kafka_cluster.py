@@ -33,8 +33,8 @@ JVM_AS_SHIPPED: Final = (
     "-XX:+ExplicitGCInvokesConcurrent",
     "-Djava.awt.headless=true",
 )
-"""What Kafka's own kafka-server-start.sh and kafka-run-class.sh run it with: for what is measured.
-The quick one stops all for 15 to 25 ms twice a second at 2,000 records a second."""
+"""Heap and collector of Kafka's own kafka-server-start.sh and kafka-run-class.sh: for what is
+measured. The quick one stops all for 15 to 25 ms twice a second at 2,000 records a second."""
 
 # Lets a test take rights away and give them back; everybody may do what no ACL speaks of.
 AUTHORIZER: Final = {
