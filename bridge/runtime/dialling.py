@@ -8,6 +8,7 @@ from collections.abc import Callable
 from aiohappyeyeballs import start_connection
 
 from bridge.runtime.event_loop import UVLOOP, name_of
+from bridge.runtime.secured_transport import secure
 
 _HEAD_START_S = 0.25
 """How long the next address waits for the one before it (RFC 8305, section 8)."""
@@ -39,9 +40,10 @@ async def dial(  # noqa: PLR0913 - all named
         except RuntimeError as error:  # So uvloop tells some of what asyncio calls an OSError.
             raise OSError(str(error)) from error
         try:
-            await loop.create_connection(
-                protocol_factory, sock=connected, ssl=context, server_hostname=server_name
-            )
+            if context is None:
+                await loop.create_connection(protocol_factory, sock=connected)
+            else:
+                await secure(connected, protocol_factory, context, server_name)
         finally:
             if name_of(loop) == UVLOOP:
                 # The descriptor is libuv's now. Where a connection ends at once uvloop leaves this

@@ -26,7 +26,6 @@ from bridge.mqtt.rhythm import FULL_BYTES, Rhythm
 from bridge.mqtt.session import Session
 from bridge.runtime import clock
 from bridge.runtime.dialling import dial
-from bridge.runtime.socket_rest import SocketRest, rest_of
 from bridge.runtime.tls import client_context
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -84,10 +83,8 @@ class MqttProtocol(asyncio.Protocol):
         self._is_reading = True
         """False while the bounds of the bridge are reached."""
         self._rhythm = Rhythm()
-        self._socket_rest: SocketRest | None = None
         self._rest: asyncio.TimerHandle | None = None
-        """While it runs nothing is read, or nothing small, so that more comes together or others
-        have a turn."""
+        """While it runs nothing is read, so that more comes together or others have a turn."""
         self._is_over = False
         self.ended: asyncio.Future[Event | None] = link.loop.create_future()
         self.established_at: float | None = None
@@ -99,7 +96,6 @@ class MqttProtocol(asyncio.Protocol):
         """Send CONNECT, unless the bridge began to stop while the connection was made."""
         # A cast, not a check: uvloop's transports do not derive from asyncio's.
         self._transport = cast("asyncio.Transport", transport)
-        self._socket_rest = rest_of(self._transport, self._link.loop)
         self._link.protocol = self  # Before any byte comes in, so that a pause finds this socket.
         if self._link.is_stopping:
             self._end(None)
@@ -157,14 +153,13 @@ class MqttProtocol(asyncio.Protocol):
         After a large read for one turn of the loop: uvloop reads 32 times before it does anything
         else, in a backlog half a second in which no timer rings and no probe is answered.
         """
-        rest = self._socket_rest
-        if rest is None or not self._is_reading or self._is_over or self._transport is None:
+        if not self._is_reading or self._is_over or self._transport is None:
             return
         may_broker_wait = self._session.may_broker_wait(now=now)
         rest_s = self._rhythm.rest_s(packets, size_bytes, may_broker_wait=may_broker_wait, now=now)
-        self._end_rest()  # What was read in it is large, and more of it may wait.
-        if rest_s or (size_bytes >= FULL_BYTES and rest.gives_turns):
-            rest.begin()
+        if rest_s or size_bytes >= FULL_BYTES:
+            self._end_rest()  # Where a transport hands over more than it was to read.
+            self._transport.pause_reading()
             self._rest = self._link.loop.call_later(rest_s, self._end_rest)
 
     def _end_rest(self) -> None:
@@ -173,8 +168,8 @@ class MqttProtocol(asyncio.Protocol):
             return
         self._rest.cancel()
         self._rest = None
-        if self._transport is not None and self._socket_rest is not None:
-            self._socket_rest.end(is_read_on=self._is_reading)
+        if self._transport is not None and self._is_reading:
+            self._transport.resume_reading()
 
     def _end(self, event: Event | None) -> None:
         """Close the socket after what is in the buffer; a peer that is gone gets an abort."""

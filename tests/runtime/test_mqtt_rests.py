@@ -20,30 +20,16 @@ from tests.mqtt.given import connack, publish, settings, suback
 class _Socket(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
-        self.is_resumed = True
-        self.low_water_mark = 1
-        self.is_closed = False
+        self.is_read = True
         self.is_finished = False
         self.is_aborted = False
         self.is_reset = False
-        self.has_tls = False
-
-    @property
-    def is_read(self) -> bool:
-        return self.is_resumed and self.low_water_mark == 1
 
     def pause_reading(self) -> None:
-        self.is_resumed = False
+        self.is_read = False
 
     def resume_reading(self) -> None:
-        self.is_resumed = True
-
-    def setsockopt(self, level: int, name: int, value: int, /) -> None:
-        if self.is_closed:
-            raise ValueError("negative file descriptor")  # What comes of uvloop's -1.
-        assert level == socket.SOL_SOCKET
-        if name == socket.SO_RCVLOWAT:
-            self.low_water_mark = value
+        self.is_read = True
 
     def is_closing(self) -> bool:
         return False
@@ -55,11 +41,6 @@ class _Socket(asyncio.Transport):
         if self.is_reset:
             raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
         self.is_finished = True
-
-    def get_extra_info(self, name: str, default: object = None) -> object:
-        if name == "socket":
-            return self
-        return object() if name == "ssl_object" and self.has_tls else default
 
     def abort(self) -> None:
         self.is_aborted = True
@@ -81,7 +62,7 @@ class _Timer:
 class _Stand:
     """A connection that is subscribed, on a loop whose timers the test lets ring."""
 
-    def __init__(self, *, has_tls: bool = False, loop_module: str = "asyncio") -> None:
+    def __init__(self) -> None:
         self.received = 0
         self.ended: list[Event] = []
         self.now = 0.0
@@ -89,9 +70,7 @@ class _Stand:
         self.timers: list[_Timer] = []
         self.socket = _Socket()
         self.session = Session(settings())
-        self.socket.has_tls = has_tls
-        loop_kind = type("Loop", (SimpleNamespace,), {"__module__": loop_module})
-        loop = loop_kind(
+        loop = SimpleNamespace(
             create_future=asyncio.get_running_loop().create_future,
             call_later=self._call_later,
         )
@@ -133,15 +112,11 @@ class _Stand:
 
     def trickle(self) -> None:
         """Read single packets, one right after the other, until the socket rests."""
-        assert self.is_ever_resting(), "it never rests"
-
-    def is_ever_resting(self) -> bool:
-        """Tell whether single packets, one right after the other, let the socket rest."""
         for packet_id in range(1, 400):
             self.protocol.data_received(publish(packet_id))
             if not self.socket.is_read:
-                return True
-        return False
+                return
+        raise AssertionError("it never rests")
 
     def await_answer_to_ping(self) -> None:
         """Let the time go by until a PINGREQ is sent."""
@@ -347,75 +322,3 @@ async def test_a_broker_that_resets_behind_its_last_words_is_no_bug_of_ours() ->
     stand.protocol.data_received(b"\xe0\x01\x8b")  # DISCONNECT: server shutting down.
 
     assert stand.socket.is_aborted
-
-
-@pytest.mark.parametrize(
-    ("has_tls", "loop_module", "is_paused"),
-    [
-        (False, "asyncio", True),
-        (True, "asyncio", True),
-        (False, "uvloop", True),
-        (True, "uvloop", False),
-    ],
-)
-async def test_a_transport_that_would_drop_what_it_has_not_decrypted_is_not_paused(
-    loop_module: str, *, has_tls: bool, is_paused: bool
-) -> None:
-    stand = _Stand(has_tls=has_tls, loop_module=loop_module)
-
-    stand.trickle()
-
-    assert is_paused != stand.socket.is_resumed
-    assert is_paused == (stand.socket.low_water_mark == 1)
-    stand.ring()
-    assert stand.socket.is_read
-
-
-async def test_the_end_of_a_rest_lets_small_packets_through_once_the_bounds_do() -> None:
-    stand = _Stand(has_tls=True, loop_module="uvloop")
-    stand.trickle()
-
-    stand.protocol.pause_reading()
-    stand.ring()
-
-    assert not stand.socket.is_read
-    stand.protocol.resume_reading()
-    assert stand.socket.is_read
-
-
-async def test_a_large_read_ends_the_rest_in_which_it_came() -> None:
-    stand = _Stand(has_tls=True, loop_module="uvloop")
-    stand.trickle()
-
-    stand.protocol.data_received(publish(9, payload=b"x" * FULL_BYTES))
-
-    assert stand.socket.is_read
-    assert stand.timers[-1].is_cancelled
-
-
-@pytest.mark.parametrize("what", ["the end of the rest", "a bound", "the session's timer"])
-async def test_a_rest_may_end_after_the_socket_was_closed(what: str) -> None:
-    stand = _Stand(has_tls=True, loop_module="uvloop")
-    of_session = stand.timers[0]
-    stand.trickle()
-    stand.socket.is_closed = True
-
-    match what:
-        case "the end of the rest":
-            stand.ring()
-        case "a bound":
-            stand.protocol.pause_reading()
-        case _:
-            of_session.callback()
-
-    assert not stand.ended
-
-
-async def test_with_a_low_water_mark_a_large_read_is_followed_by_no_rest() -> None:
-    stand = _Stand(has_tls=True, loop_module="uvloop")
-    timers = len(stand.timers)
-
-    stand.protocol.data_received(publish(9, payload=b"x" * FULL_BYTES))
-
-    assert stand.socket.is_read
-    assert timers == len(stand.timers)

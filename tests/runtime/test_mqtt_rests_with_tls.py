@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from pathlib import Path
-from ssl import PROTOCOL_TLS_SERVER, SSLContext, create_default_context
+from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError, create_default_context
 from types import SimpleNamespace
 from typing import cast
 
@@ -25,6 +25,7 @@ from tests.support.certificates import Certificates, make_certificates
 _SHUTTING_DOWN = 0x8B
 _LONG_S = 30.0
 _ENOUGH = 5_000
+_LAST_WORDS = publish(None) + bytes((0xE0, 1, _SHUTTING_DOWN))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 class _Broker:
     """A TLS server for one connection: it sends what it is told to, and closes when it is told."""
 
-    def __init__(self, certificates: Certificates) -> None:
+    def __init__(self, certificates: Certificates, *, is_hasty: bool = False) -> None:
+        self._is_hasty = is_hasty
         self._context = SSLContext(PROTOCOL_TLS_SERVER)
         ours = certificates.server
         self._context.load_cert_chain(ours.cert_file, ours.key_file)
@@ -63,9 +65,12 @@ class _Broker:
             self._context.wrap_socket(plain, server_side=True) as peer,
         ):
             peer.settimeout(_LONG_S)
-            peer.recv(FULL_BYTES)  # CONNECT; left unread it would make a reset of the close.
+            if not self._is_hasty:
+                peer.recv(FULL_BYTES)  # CONNECT; left unread it would make a reset of the close.
             while words := self._words.get(timeout=_LONG_S):
                 peer.sendall(words)
+            if self._is_hasty:
+                peer.recv(FULL_BYTES)
 
 
 @pytest.fixture
@@ -114,7 +119,6 @@ class _Client:
                 super().connection_lost(exc)
                 client.is_over.set()
 
-        self._options: socket.socket | None = None
         self._link = link
         self._kind = Watched
 
@@ -139,15 +143,14 @@ class _Client:
             timeout_s=_LONG_S,
         )
 
-    def options(self) -> socket.socket:
-        """Return the transport's socket, also after it was closed."""
-        if self._options is None:
-            assert self.transport is not None
-            self._options = cast("socket.socket", self.transport.get_extra_info("socket"))
-        return self._options
+    @property
+    def is_reading(self) -> bool:
+        return self.transport is not None and self.transport.is_reading()
 
-    def low_water_mark(self) -> int:
-        return self.options().getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+    @property
+    def reasons(self) -> list[int]:
+        """With what reasons the broker ended the connection."""
+        return [each.reason_code for each in self.events if isinstance(each, Disconnected)]
 
     def count_turns(self) -> None:
         self.turn += 1
@@ -187,8 +190,9 @@ def test_others_have_their_turn_while_a_backlog_is_read(
     assert len(client.turns) == len(set(client.turns)), "two large reads in one turn of the loop"
 
 
+@pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
 def test_the_last_words_that_come_in_a_rest_are_heard(
-    broker: _Broker, certificates: Certificates
+    name: str, broker: _Broker, certificates: Certificates
 ) -> None:
     broker.say(connack() + suback(1))
 
@@ -196,8 +200,8 @@ def test_the_last_words_that_come_in_a_rest_are_heard(
         client = _Client()
 
         def answer() -> None:
-            if client.low_water_mark() == FULL_BYTES:
-                broker.say(publish(None) + bytes((0xE0, 1, _SHUTTING_DOWN)))
+            if not client.is_reading:
+                broker.say(_LAST_WORDS)
                 broker.say(b"")
             elif client.received < _ENOUGH:
                 broker.say(publish(None) * 5)
@@ -209,44 +213,103 @@ def test_the_last_words_that_come_in_a_rest_are_heard(
         await client.is_over.wait()
         return client
 
-    client = run(UVLOOP, listen_until_the_end)
-
-    assert [_SHUTTING_DOWN] == [
-        each.reason_code for each in client.events if isinstance(each, Disconnected)
-    ]
+    assert [_SHUTTING_DOWN] == run(name, listen_until_the_end).reasons
 
 
-def test_a_bound_may_be_reached_when_the_socket_was_closed_in_a_rest(
-    broker: _Broker, certificates: Certificates
+@pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
+def test_the_last_words_that_come_while_a_bound_is_reached_are_heard(
+    name: str, broker: _Broker, certificates: Certificates
 ) -> None:
-    broker.say(connack() + suback(1))
+    broker.say(connack() + suback(1) + publish(None))
 
-    async def close_in_a_rest() -> _Client:
+    async def listen_until_the_end() -> _Client:
         client = _Client()
-        is_tried = asyncio.Event()
 
         def reach_a_bound() -> None:
-            assert client.protocol is not None
-            if client.options().fileno() != -1:
-                client.loop.call_soon(reach_a_bound)
-                return
-            assert not client.is_over.is_set(), "our protocol knows already"
-            client.protocol.pause_reading()
-            is_tried.set()
+            if client.received == 1 and client.protocol is not None:
+                client.protocol.pause_reading()
+                has_paused.set()
 
-        def answer() -> None:
-            assert client.transport is not None
-            if client.low_water_mark() == FULL_BYTES:
-                client.transport.abort()
-                client.loop.call_soon(reach_a_bound)
-            elif client.received < _ENOUGH:
-                broker.say(publish(None) * 5)
-
-        client.on_read = answer
+        has_paused = asyncio.Event()
+        client.on_read = reach_a_bound
         await client.connect(broker, certificates.ca_file)
-        async with asyncio.timeout(_LONG_S):
-            await is_tried.wait()
-            await client.is_over.wait()
+        await has_paused.wait()
+        broker.say(_LAST_WORDS)
+        await asyncio.to_thread(broker.end)
+        assert client.protocol is not None
+        client.protocol.resume_reading()
+        await client.is_over.wait()
         return client
 
-    run(UVLOOP, close_in_a_rest)
+    client = run(name, listen_until_the_end)
+
+    assert [_SHUTTING_DOWN] == client.reasons
+    assert 2 == client.received
+
+
+@pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
+def test_what_comes_right_behind_the_handshake_is_not_lost(
+    name: str, certificates: Certificates
+) -> None:
+    broker = _Broker(certificates, is_hasty=True)
+    broker.say(connack() + suback(1) + _LAST_WORDS)
+    broker.say(b"")
+
+    async def listen_until_the_end() -> _Client:
+        client = _Client()
+        await client.connect(broker, certificates.ca_file)
+        await client.is_over.wait()
+        return client
+
+    client = run(name, listen_until_the_end)
+    broker.end()
+
+    assert [_SHUTTING_DOWN] == client.reasons
+    assert 1 == client.received
+
+
+@pytest.mark.parametrize("first_words", [b"SSH-2.0-OpenSSH_9.2\r\n", b""])
+@pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
+def test_a_peer_that_has_no_tls_is_refused_at_once(
+    name: str, first_words: bytes, certificates: Certificates
+) -> None:
+    context = create_default_context(cafile=certificates.ca_file)
+    served: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(first_words)
+        with suppress(OSError):
+            if first_words:
+                await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        served.put_nowait(first_words)
+
+    async def meet() -> list[Exception]:
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        errors: list[Exception] = []
+        async with server:
+            for _ in range(20):  # When the first words come is up to the kernel.
+                try:
+                    await dial(
+                        asyncio.Protocol,
+                        "127.0.0.1",
+                        port,
+                        context=context,
+                        server_name="localhost",
+                        timeout_s=_LONG_S,
+                    )
+                except OSError as error:
+                    errors.append(error)
+            for _ in errors:
+                await served.get()
+        return errors
+
+    with asyncio.Runner(loop_factory=choose_loop({VARIABLE: name})) as runner:
+        errors = runner.run(meet())
+
+    assert 20 == len(errors)
+    assert not any(isinstance(each, TimeoutError) for each in errors)
+    if first_words:
+        assert {SSLError} == {type(each) for each in errors}
