@@ -2,9 +2,8 @@
 
 The transport of either event loop for TLS, told not to read, goes on reading the socket and only
 stops decrypting. What it has by then is dropped when the peer closes: that may be the peer's last
-words, and with them the reason. It is also why uvloop, in a backlog, reads 32 times before anything
-else has its turn. So here reading is paused one layer below: what waits, waits in the kernel, and
-whatever was read is decrypted and handed over.
+words, and with them the reason. So here reading is paused one layer below: what waits, waits in the
+kernel, and whatever was read is decrypted and handed over.
 """
 
 import asyncio
