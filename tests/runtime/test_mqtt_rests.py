@@ -2,17 +2,13 @@
 
 import asyncio
 import errno
-import socket
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
-import pytest
-
 from bridge.mqtt.events import Event, Received, TimedOut
 from bridge.mqtt.rhythm import FULL_BYTES
 from bridge.mqtt.session import WINDOW_USED_S, Session
-from bridge.runtime.event_loop import ASYNCIO, UVLOOP, VARIABLE, choose_loop
 from bridge.runtime.mqtt_transport import LINGER_S, LOOK_S, MqttLink, MqttProtocol
 from tests.mqtt.given import connack, publish, settings, suback
 
@@ -233,63 +229,6 @@ async def test_the_turn_after_a_large_read_does_not_read_what_the_bounds_forbid(
     stand.ring()
 
     assert not stand.socket.is_read
-
-
-@pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
-def test_others_have_their_turn_while_a_backlog_is_read(name: str) -> None:
-    with asyncio.Runner(loop_factory=choose_loop({VARIABLE: name})) as runner:
-        turns = runner.run(_read_a_backlog(packets=4_000, payload=b"x" * 4_096))
-
-    assert len(turns) > 16, "the reads were small"
-    assert len(turns) == len(set(turns)), "two large reads in one turn of the loop"
-
-
-async def _read_a_backlog(*, packets: int, payload: bytes) -> list[int]:
-    """Let a peer send so much at once; return in which turn of the loop each large read came."""
-    loop = asyncio.get_running_loop()
-    turns: list[int] = []
-    turn, received, all_received = 0, 0, asyncio.Event()
-
-    class Counted(MqttProtocol):
-        def data_received(self, data: bytes) -> None:
-            if len(data) >= FULL_BYTES:
-                turns.append(turn)
-            super().data_received(data)
-
-    def take(event: Received) -> None:
-        nonlocal received
-        received += len(event.packets)
-        if received == packets:
-            all_received.set()
-
-    def count_turn() -> None:
-        nonlocal turn
-        turn += 1
-        if not all_received.is_set():
-            loop.call_soon(count_turn)
-
-    link = SimpleNamespace(
-        session=Session(settings()),
-        loop=loop,
-        observer=SimpleNamespace(on_received=take, on_event=lambda _: None),
-        is_stopping=False,
-        protocol=None,
-        monotonic_s=loop.time,
-    )
-    ours, peer = socket.socketpair()
-    with peer:
-        for each, option in ((ours, socket.SO_RCVBUF), (peer, socket.SO_SNDBUF)):
-            each.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
-        transport, _ = await loop.create_connection(
-            lambda: Counted(cast("MqttLink", link), password=None), sock=ours
-        )
-        backlog = b"".join([connack(), suback(1), publish(None, payload) * packets])
-        sending = asyncio.create_task(asyncio.to_thread(peer.sendall, backlog))
-        loop.call_soon(count_turn)
-        await all_received.wait()
-        await sending
-        transport.abort()
-    return turns
 
 
 async def test_an_end_in_a_rest_still_reads_until_the_broker_closes() -> None:

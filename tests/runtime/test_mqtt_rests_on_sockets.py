@@ -1,4 +1,4 @@
-"""Rests with TLS, on real sockets and both event loops: what the kernel and uvloop make of them."""
+"""Rests on real sockets, with TLS and without, on both loops: what kernel and loop make of them."""
 
 import asyncio
 import queue
@@ -6,10 +6,9 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
-from pathlib import Path
-from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError, create_default_context
+from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError, TLSVersion, create_default_context
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -34,13 +33,22 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 class _Broker:
-    """A TLS server for one connection: it sends what it is told to, and closes when it is told."""
+    """A server for one connection: it sends what it is told to, and closes when it is told.
 
-    def __init__(self, certificates: Certificates, *, is_hasty: bool = False) -> None:
+    With certificates it has TLS. A hasty one does not wait for CONNECT: its first words come in one
+    segment with the end of the handshake, which in TLS 1.2 is the server's.
+    """
+
+    def __init__(self, certificates: Certificates | None, *, is_hasty: bool = False) -> None:
         self._is_hasty = is_hasty
-        self._context = SSLContext(PROTOCOL_TLS_SERVER)
-        ours = certificates.server
-        self._context.load_cert_chain(ours.cert_file, ours.key_file)
+        self.ca_file = None if certificates is None else certificates.ca_file
+        self._context: SSLContext | None = None
+        if certificates is not None:
+            ours = certificates.server
+            self._context = SSLContext(PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(ours.cert_file, ours.key_file)
+            if is_hasty:
+                self._context.maximum_version = TLSVersion.TLSv1_2
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._words: queue.Queue[bytes] = queue.Queue()
@@ -61,21 +69,29 @@ class _Broker:
         with (
             self._listener,
             suppress(OSError),  # The tests end the connection as they like.
-            self._listener.accept()[0] as plain,
-            self._context.wrap_socket(plain, server_side=True) as peer,
+            self._accept() as peer,
         ):
             peer.settimeout(_LONG_S)
             if not self._is_hasty:
                 peer.recv(FULL_BYTES)  # CONNECT; left unread it would make a reset of the close.
             while words := self._words.get(timeout=_LONG_S):
                 peer.sendall(words)
+                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
             if self._is_hasty:
                 peer.recv(FULL_BYTES)
 
+    def _accept(self) -> socket.socket:
+        plain = self._listener.accept()[0]
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, int(self._is_hasty))
+        if self._context is None:
+            return plain
+        with plain:  # wrap_socket takes the descriptor over.
+            return self._context.wrap_socket(plain, server_side=True)
 
-@pytest.fixture
-def broker(certificates: Certificates) -> Iterator[_Broker]:
-    started = _Broker(certificates)
+
+@pytest.fixture(params=["plain", "TLS"])
+def broker(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[_Broker]:
+    started = _Broker(certificates if request.param == "TLS" else None)
     yield started
     started.end()
 
@@ -132,14 +148,14 @@ class _Client:
         self.protocol = self._kind(cast("MqttLink", self._link), password=None)
         return self.protocol
 
-    async def connect(self, broker: _Broker, ca_file: Path) -> None:
-        context = create_default_context(cafile=ca_file)
+    async def connect(self, broker: _Broker) -> None:
+        has_tls = broker.ca_file is not None
         await dial(
             self._make,
             "127.0.0.1",
             broker.port,
-            context=context,
-            server_name="localhost",
+            context=create_default_context(cafile=broker.ca_file) if has_tls else None,
+            server_name="localhost" if has_tls else None,
             timeout_s=_LONG_S,
         )
 
@@ -164,9 +180,7 @@ def run(name: str, what: Callable[[], Coroutine[None, None, _Client]]) -> _Clien
 
 
 @pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
-def test_others_have_their_turn_while_a_backlog_is_read(
-    name: str, broker: _Broker, certificates: Certificates
-) -> None:
+def test_others_have_their_turn_while_a_backlog_is_read(name: str, broker: _Broker) -> None:
     packets = 4_000
     broker.say(connack() + suback(1) + publish(None, b"x" * 4_096) * packets)
 
@@ -178,7 +192,7 @@ def test_others_have_their_turn_while_a_backlog_is_read(
                 client.transport.abort()
 
         client.on_read = leave
-        await client.connect(broker, certificates.ca_file)
+        await client.connect(broker)
         client.count_turns()
         await client.is_over.wait()
         return client
@@ -191,9 +205,7 @@ def test_others_have_their_turn_while_a_backlog_is_read(
 
 
 @pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
-def test_the_last_words_that_come_in_a_rest_are_heard(
-    name: str, broker: _Broker, certificates: Certificates
-) -> None:
+def test_the_last_words_that_come_in_a_rest_are_heard(name: str, broker: _Broker) -> None:
     broker.say(connack() + suback(1))
 
     async def listen_until_the_end() -> _Client:
@@ -209,7 +221,7 @@ def test_the_last_words_that_come_in_a_rest_are_heard(
                 client.transport.abort()
 
         client.on_read = answer
-        await client.connect(broker, certificates.ca_file)
+        await client.connect(broker)
         await client.is_over.wait()
         return client
 
@@ -218,7 +230,7 @@ def test_the_last_words_that_come_in_a_rest_are_heard(
 
 @pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
 def test_the_last_words_that_come_while_a_bound_is_reached_are_heard(
-    name: str, broker: _Broker, certificates: Certificates
+    name: str, broker: _Broker
 ) -> None:
     broker.say(connack() + suback(1) + publish(None))
 
@@ -232,7 +244,7 @@ def test_the_last_words_that_come_while_a_bound_is_reached_are_heard(
 
         has_paused = asyncio.Event()
         client.on_read = reach_a_bound
-        await client.connect(broker, certificates.ca_file)
+        await client.connect(broker)
         await has_paused.wait()
         broker.say(_LAST_WORDS)
         await asyncio.to_thread(broker.end)
@@ -257,7 +269,7 @@ def test_what_comes_right_behind_the_handshake_is_not_lost(
 
     async def listen_until_the_end() -> _Client:
         client = _Client()
-        await client.connect(broker, certificates.ca_file)
+        await client.connect(broker)
         await client.is_over.wait()
         return client
 
@@ -313,3 +325,36 @@ def test_a_peer_that_has_no_tls_is_refused_at_once(
     assert not any(isinstance(each, TimeoutError) for each in errors)
     if first_words:
         assert {SSLError} == {type(each) for each in errors}
+
+
+class _LosesAtOnce(asyncio.SelectorEventLoop):
+    """A loop on which a connection is gone before its protocol is there."""
+
+    async def start_tls(
+        self, transport: Any, protocol: Any, sslcontext: Any, **named: Any
+    ) -> asyncio.Transport | None:
+        secured = await super().start_tls(transport, protocol, sslcontext, **named)
+        assert secured is not None
+        secured.abort()
+        for _ in range(4):  # One turn for each layer that passes it on.
+            await asyncio.sleep(0)
+        assert protocol.is_lost
+        return secured
+
+
+def test_a_connection_that_is_lost_before_its_protocol_is_there_is_over(
+    certificates: Certificates,
+) -> None:
+    broker = _Broker(certificates)
+
+    async def connect_in_vain() -> _Client:
+        client = _Client()
+        await client.connect(broker)
+        assert client.is_over.is_set()
+        return client
+
+    with asyncio.Runner(loop_factory=_LosesAtOnce) as runner:
+        client = runner.run(connect_in_vain())
+    broker.end()
+
+    assert 0 == client.received
