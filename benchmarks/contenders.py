@@ -16,6 +16,7 @@ from benchmarks.figures import (
     FLOOR,
     OURS,
     PROMISE,
+    PROMISE_PROMPT,
     RIVALS,
 )
 from benchmarks.profiles import everything, promise, write_registry
@@ -122,6 +123,9 @@ def make_contender(name: str, directory: Path, terms: Terms) -> Contender:
     directory.mkdir(parents=True, exist_ok=True)
     if name == PROMISE:
         return BridgeContender(directory, terms, promise())
+    if name == PROMISE_PROMPT:
+        link = {**bridge_config(terms)["mqtt"], "rest_ms": 0}
+        return BridgeContender(directory, terms, {**promise(), "mqtt": link})
     if name == EVERYTHING:
         registry = directory / "devices.toml"
         write_registry(registry)

@@ -8,6 +8,8 @@ import msgspec
 
 PROMISE: Final = "promise"
 """The bridge with layers 1 and 2, deduplication, spool and metrics: what the promise needs."""
+PROMISE_PROMPT: Final = "promise_prompt"
+"""The same without rests, `mqtt.rest_ms = 0`: younger records for more CPU."""
 EVERYTHING: Final = "everything"
 """The bridge with all layers, a registry, limits and silence besides."""
 BASELINE: Final = "baseline"

@@ -21,6 +21,7 @@ from benchmarks.figures import (
     EVERYTHING,
     FLOOR,
     PROMISE,
+    PROMISE_PROMPT,
     TELEGRAF,
     TELEGRAF_RAW,
     Drain,
@@ -30,6 +31,7 @@ from benchmarks.svg import draw_bars
 
 NAMES: Final[Mapping[str, str]] = {
     PROMISE: "bridge",
+    PROMISE_PROMPT: "bridge, no rests",
     EVERYTHING: "bridge, all rules",
     BASELINE: "aiomqtt, json",
     BASELINE_PROMPT: "aiomqtt, linger 0",

@@ -6,8 +6,9 @@ then a window in which a consumer takes the age of each record, from the device'
 which is the same clock, and the kernel tells the CPU time of the contender. The bare producer gets
 the same messages at the same rate without any MQTT: what Kafka alone takes. The floor has MQTT, but
 promises nothing and never rests: how young a message can be at the median; who rests may take less
-CPU. Rate 0 is the bridge with nothing to do. Ratios are taken within a round. Before the first
-window Kafka carries what the bare producer sends it, until Java has compiled what it does.
+CPU. Where rests make a difference the bridge without any is there too. Rate 0 is the bridge with
+nothing to do. Ratios are taken within a round. Before the first window Kafka carries what the bare
+producer sends it, until Java has compiled what it does.
 `python -m benchmarks.steady [--rates 2000 100 0] [--rounds 3] [--seconds 20]`
 """
 
@@ -24,7 +25,7 @@ import msgspec
 
 from benchmarks.command_line import keep, make_parser
 from benchmarks.contenders import BridgeContender, make_contender
-from benchmarks.figures import BASELINE, BASELINE_PROMPT, FLOOR, PROMISE, Spread
+from benchmarks.figures import BASELINE, BASELINE_PROMPT, FLOOR, PROMISE, PROMISE_PROMPT, Spread
 from benchmarks.places import PARTITIONS, Place, make_terms, open_place
 from benchmarks.terms import Terms
 from tests.support.bridge_process import BridgeProcess
@@ -36,7 +37,11 @@ from tests.support.mosquitto import MosquittoProcess
 from tests.support.processes import ChildProcess
 
 BARE: Final = "bare"
-CONTENDERS: Final = (PROMISE, BASELINE, BASELINE_PROMPT, FLOOR, BARE)
+BRIDGES: Final = (PROMISE, PROMISE_PROMPT)
+OTHERS: Final = (BASELINE, BASELINE_PROMPT, FLOOR, BARE)
+CONTENDERS: Final = (*BRIDGES, *OTHERS)
+RESTS_FROM_PER_S: Final = 600.0
+"""Where nothing rests, a bridge without rests is no other bridge."""
 DEVICES: Final = 1_000
 KAFKA_WARM_UP_S: Final = 25.0
 KAFKA_WARM_UP_RATE: Final = 3_000.0
@@ -205,7 +210,7 @@ def run(
             measure(place, BARE, KAFKA_WARM_UP_RATE, -1, KAFKA_WARM_UP_S)
         found: list[Window] = []
         for round_number, rate in itertools.product(range(rounds), rates):
-            names = CONTENDERS if rate else (PROMISE,)
+            names = contenders_at(rate)
             for name in names if round_number % 2 == 0 else reversed(names):
                 window = measure(place, name, rate, round_number, seconds)
                 found.append(window)
@@ -219,15 +224,22 @@ def run(
         return found
 
 
-def ratios(windows: Sequence[Window], rate: float, other: str, what: str) -> list[float]:
-    """Give a figure of the bridge over that of another, for each round that has both."""
+def contenders_at(rate_per_s: float) -> Sequence[str]:
+    """Name who is measured at that rate."""
+    if not rate_per_s:
+        return (PROMISE,)
+    return CONTENDERS if rate_per_s >= RESTS_FROM_PER_S else (PROMISE, *OTHERS)
+
+
+def ratios(
+    windows: Sequence[Window], rate: float, bridge: str, other: str, what: str
+) -> list[float]:
+    """Give a figure of a bridge over that of another, for each round that has both."""
     by_round: dict[int, dict[str, float]] = {}
     for each in windows:
         if each.rate_per_s == rate:
             by_round.setdefault(each.round, {})[each.contender] = getattr(each, what)
-    return [
-        own[PROMISE] / own[other] for own in by_round.values() if PROMISE in own and other in own
-    ]
+    return [own[bridge] / own[other] for own in by_round.values() if bridge in own and other in own]
 
 
 def table(windows: Sequence[Window]) -> str:
@@ -238,11 +250,11 @@ def table(windows: Sequence[Window]) -> str:
             own = [each for each in windows if (each.rate_per_s, each.contender) == (rate, name)]
             if own:
                 lines.append(_line(rate, name, own))
-        for other in CONTENDERS[1:]:
+        for bridge, other in itertools.product(BRIDGES, OTHERS):
             lines += [
-                f"{rate:6g} {what}, {PROMISE}/{other}: {Spread.of(found).write(3)}"
+                f"{rate:6g} {what}, {bridge}/{other}: {Spread.of(found).write(3)}"
                 for what in ("p50_ms", "p99_ms", "cpu_us")
-                if (found := ratios(windows, rate, other, what))
+                if (found := ratios(windows, rate, bridge, other, what))
                 and (what != "cpu_us" or other != BARE)
             ]
     return "\n".join(lines)

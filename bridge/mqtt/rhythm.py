@@ -2,8 +2,6 @@
 
 from typing import Final
 
-REST_S: Final = 0.005
-"""How long a rest is: a message waits for half of it on average, as long as for Kafka's answer."""
 PACKETS_MIN: Final = 3
 """So many packets must be expected in a rest, or it costs more time than it saves."""
 FULL: Final = 256
@@ -16,12 +14,15 @@ class Rhythm:
     """Tell how long to rest after a read.
 
     A read costs some 300 us whatever is in it, and at 2,000 messages a second there would be one
-    for every three of them. Nothing rests after a read that is full, and nothing while the MQTT
-    broker may wait for PUBACKs: a rest would make it wait longer. Two reads running must be dense,
-    so that at a few hundred messages a second, which come as they like, hardly anything rests.
+    for every three of them; in a rest a message waits for half of it on average. Nothing rests
+    after a read that is full, and nothing while the MQTT broker may wait for PUBACKs: a rest would
+    make it wait longer. Two reads running must be dense, so that at a few hundred messages a
+    second, which come as they like, hardly anything rests.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rest_s: float) -> None:
+        """Take how long a rest is, seconds; with 0.0 there is none."""
+        self._rest_s = rest_s
         self._last_s = float("-inf")
         self._was_dense = False
 
@@ -34,7 +35,8 @@ class Rhythm:
         if not packets:
             return 0.0
         since_s, self._last_s = now - self._last_s, now
-        was_dense, self._was_dense = self._was_dense, packets * REST_S >= PACKETS_MIN * since_s
+        is_dense = packets * self._rest_s >= PACKETS_MIN * since_s
+        was_dense, self._was_dense = self._was_dense, is_dense
         if packets >= FULL or size_bytes >= FULL_BYTES or may_broker_wait:
             return 0.0
-        return REST_S if was_dense and self._was_dense else 0.0
+        return self._rest_s if was_dense and is_dense else 0.0

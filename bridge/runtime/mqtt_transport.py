@@ -41,6 +41,7 @@ TAKEOVER_RUN: Final = 3
 Mosquitto says so (0x8E) only since 2.1; before, it closes the old socket."""
 POISON_RUN: Final = 3
 """So many protocol violations in a row mean that the same packet comes back each time."""
+_MS_PER_S: Final = 1_000
 
 
 class LinkObserver(Protocol):
@@ -82,7 +83,7 @@ class MqttProtocol(asyncio.Protocol):
         """True where a timer rang late, and has to ring again."""
         self._is_reading = True
         """False while the bounds of the bridge are reached."""
-        self._rhythm = Rhythm()
+        self._rhythm = Rhythm(link.rest_s)
         self._rest: asyncio.TimerHandle | None = None
         """While it runs nothing is read, so that more comes together or others have a turn."""
         self._is_over = False
@@ -294,6 +295,11 @@ class MqttLink:
         self.is_stopping = False
         self._is_renewing = False
         self._renewals = 0
+
+    @property
+    def rest_s(self) -> float:
+        """How long a connection rests after a read, by the section in force; seconds."""
+        return self._section.rest_ms / _MS_PER_S
 
     async def run(self) -> None:
         """Connect, wait for the end of the connection, wait a little, for ever."""

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-from bridge.mqtt.rhythm import REST_S
-
 POLL_MIN_S: Final = 0.001
-POLL_CALM_S: Final = REST_S
+POLL_CALM_S: Final = 0.005
+"""As `mqtt.rest_ms` unless it is set: then most reports come with the next read."""
 POLL_MAX_S: Final = 0.020
 _SLOWER: Final = 1.25
 

@@ -138,6 +138,16 @@ def test_certificates_of_a_link_that_has_tls_change_live() -> None:
     assert ("mqtt.tls.ca_file", Takes.MQTT_RECONNECT) == (change.key, change.takes)
 
 
+def test_another_rest_is_taken_by_the_next_connection() -> None:
+    before = config(mqtt={"tls": TLS})
+    wanted = config(mqtt={"tls": TLS, "rest_ms": 0})
+
+    (change,) = changes_between(before, wanted)
+
+    assert ("mqtt.rest_ms", Takes.MQTT_RECONNECT) == (change.key, change.takes)
+    assert merge(before, wanted).mqtt.rest_ms == 0
+
+
 def test_the_files_of_each_link_are_known_and_what_systemd_holds_too(tmp_path: Path) -> None:
     authority = tmp_path / "ca.pem"
     authority.touch()

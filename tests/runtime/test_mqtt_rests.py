@@ -6,10 +6,13 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
+from msgspec import structs
+
+from bridge.config.sections import MqttSection
 from bridge.mqtt.events import Event, Received, TimedOut
 from bridge.mqtt.rhythm import FULL_BYTES
 from bridge.mqtt.session import WINDOW_USED_S, Session
-from bridge.runtime.mqtt_transport import LINGER_S, LOOK_S, MqttLink, MqttProtocol
+from bridge.runtime.mqtt_transport import LINGER_S, LOOK_S, LinkObserver, MqttLink, MqttProtocol
 from tests.mqtt.given import connack, publish, settings, suback
 
 
@@ -78,6 +81,7 @@ class _Stand:
             is_stopping=False,
             protocol=None,
             monotonic_s=lambda: self.now,
+            rest_s=0.005,
         )
         self.protocol = MqttProtocol(cast("MqttLink", link), password=None)
         self.protocol.connection_made(self.socket)
@@ -261,3 +265,15 @@ async def test_a_broker_that_resets_behind_its_last_words_is_no_bug_of_ours() ->
     stand.protocol.data_received(b"\xe0\x01\x8b")  # DISCONNECT: server shutting down.
 
     assert stand.socket.is_aborted
+
+
+def test_the_next_connection_rests_as_a_reload_says() -> None:
+    async def reload() -> list[float]:
+        observer = cast("LinkObserver", SimpleNamespace())
+        section = MqttSection(rest_ms=20)
+        link = MqttLink(section, Session(settings()), observer, password=lambda: None)
+        before = link.rest_s
+        link.renew(structs.replace(section, rest_ms=0))
+        return [before, link.rest_s]
+
+    assert [0.020, 0.0] == asyncio.run(reload())

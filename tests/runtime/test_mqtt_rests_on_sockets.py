@@ -99,7 +99,7 @@ def broker(request: pytest.FixtureRequest, certificates: Certificates) -> Iterat
 class _Client:
     """Our side: a connection to that broker, and what came of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, rest_s: float = 0.005) -> None:
         self.loop = asyncio.get_running_loop()
         self.received = 0
         self.events: list[Event] = []
@@ -117,6 +117,7 @@ class _Client:
             is_stopping=False,
             protocol=None,
             monotonic_s=self.loop.time,
+            rest_s=rest_s,
         )
         client = self
 
@@ -226,6 +227,32 @@ def test_the_last_words_that_come_in_a_rest_are_heard(name: str, broker: _Broker
         return client
 
     assert [_SHUTTING_DOWN] == run(name, listen_until_the_end).reasons
+
+
+@pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
+def test_the_socket_is_read_at_once_where_no_rest_is_wanted(name: str, broker: _Broker) -> None:
+    broker.say(connack() + suback(1))
+    rests: list[int] = []
+
+    async def listen() -> _Client:
+        client = _Client(rest_s=0.0)
+
+        def answer() -> None:
+            if not client.is_reading:
+                rests.append(client.received)
+            if client.received < _ENOUGH:
+                broker.say(publish(None) * 5)
+            elif client.transport is not None:
+                client.transport.abort()
+
+        client.on_read = answer
+        await client.connect(broker)
+        await client.is_over.wait()
+        broker.say(b"")
+        return client
+
+    assert _ENOUGH == run(name, listen).received
+    assert [] == rests
 
 
 @pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
