@@ -88,8 +88,9 @@ class MqttSection(Section, frozen=True):
     keep_alive_s: Annotated[int, Meta(ge=1, le=65_535)] = 30
     """Keep Alive asked for; the MQTT broker may impose its own."""
     rest_ms: Annotated[int, Meta(ge=0, le=20)] = 5
-    """How long the socket rests after a read, from some 600 messages a second on, so that several
-    share the next one. At 2,000 a second, 0 makes a record half as old for twice the CPU."""
+    """How long the socket rests after a read where three messages or more come meanwhile (with 5:
+    from 600 a second on), so that they share the next one. At 2,000 a second, 0 makes a record half
+    as old for twice the CPU."""
     broker_queue_messages: Annotated[int, Meta(ge=0)] = 0
     """How many messages the MQTT broker queues for us, for the outage budget; 0: unknown."""
     broker_queue_bytes: Annotated[int, Meta(ge=0)] = 0

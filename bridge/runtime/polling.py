@@ -4,7 +4,7 @@ from typing import Final
 
 POLL_MIN_S: Final = 0.001
 POLL_CALM_S: Final = 0.005
-"""As `mqtt.rest_ms` unless it is set: then most reports come with the next read."""
+"""What `mqtt.rest_ms` is unless it is set; it does not follow, or 0 would ask without a pause."""
 POLL_MAX_S: Final = 0.020
 _SLOWER: Final = 1.25
 
