@@ -23,6 +23,7 @@ from tests.support.certificates import Certificates, make_certificates
 
 _SHUTTING_DOWN = 0x8B
 _LONG_S = 30.0
+_REST_S = 0.005
 _ENOUGH = 5_000
 _LAST_WORDS = publish(None) + bytes((0xE0, 1, _SHUTTING_DOWN))
 
@@ -99,7 +100,7 @@ def broker(request: pytest.FixtureRequest, certificates: Certificates) -> Iterat
 class _Client:
     """Our side: a connection to that broker, and what came of it."""
 
-    def __init__(self, *, rest_s: float = 0.005) -> None:
+    def __init__(self, *, rest_s: float = _REST_S) -> None:
         self.loop = asyncio.get_running_loop()
         self.received = 0
         self.events: list[Event] = []
@@ -205,54 +206,39 @@ def test_others_have_their_turn_while_a_backlog_is_read(name: str, broker: _Brok
     assert len(client.turns) == len(set(client.turns)), "two large reads in one turn of the loop"
 
 
+async def trickle(broker: _Broker, *, rest_s: float) -> _Client:
+    """Read a few PUBLISHes at a time; the broker says its last words in the first rest."""
+    client = _Client(rest_s=rest_s)
+
+    def answer() -> None:
+        if not client.is_reading:
+            broker.say(_LAST_WORDS)
+            broker.say(b"")
+        elif client.received < _ENOUGH:
+            broker.say(publish(None) * 5)
+        elif client.transport is not None:
+            client.transport.abort()
+
+    client.on_read = answer
+    broker.say(connack() + suback(1))
+    await client.connect(broker)
+    await client.is_over.wait()
+    return client
+
+
 @pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
 def test_the_last_words_that_come_in_a_rest_are_heard(name: str, broker: _Broker) -> None:
-    broker.say(connack() + suback(1))
+    client = run(name, lambda: trickle(broker, rest_s=_REST_S))
 
-    async def listen_until_the_end() -> _Client:
-        client = _Client()
-
-        def answer() -> None:
-            if not client.is_reading:
-                broker.say(_LAST_WORDS)
-                broker.say(b"")
-            elif client.received < _ENOUGH:
-                broker.say(publish(None) * 5)
-            elif client.transport is not None:
-                client.transport.abort()
-
-        client.on_read = answer
-        await client.connect(broker)
-        await client.is_over.wait()
-        return client
-
-    assert [_SHUTTING_DOWN] == run(name, listen_until_the_end).reasons
+    assert [_SHUTTING_DOWN] == client.reasons
 
 
 @pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
 def test_the_socket_is_read_at_once_where_no_rest_is_wanted(name: str, broker: _Broker) -> None:
-    broker.say(connack() + suback(1))
-    rests: list[int] = []
+    client = run(name, lambda: trickle(broker, rest_s=0.0))
 
-    async def listen() -> _Client:
-        client = _Client(rest_s=0.0)
-
-        def answer() -> None:
-            if not client.is_reading:
-                rests.append(client.received)
-            if client.received < _ENOUGH:
-                broker.say(publish(None) * 5)
-            elif client.transport is not None:
-                client.transport.abort()
-
-        client.on_read = answer
-        await client.connect(broker)
-        await client.is_over.wait()
-        broker.say(b"")
-        return client
-
-    assert _ENOUGH == run(name, listen).received
-    assert [] == rests
+    assert [] == client.reasons
+    assert _ENOUGH == client.received
 
 
 @pytest.mark.parametrize("name", [ASYNCIO, UVLOOP])
