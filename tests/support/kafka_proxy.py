@@ -7,11 +7,22 @@ and which request an answer belongs to. That takes a plaintext link: behind TLS 
 rewrite.
 """
 
-import struct
 import threading
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from tests.support.kafka_frames import (
+    ANSWER,
+    LENGTH,
+    REQUEST,
+    SIZE,
+    read_uvarint,
+    skip_tags,
+    skip_text,
+    take_frames,
+    uvarint,
+    with_size,
+)
 from tests.support.tcp_proxy import HOST, Levers, TcpProxy
 
 PRODUCE: Final = 0
@@ -19,10 +30,6 @@ METADATA: Final = 3
 FIND_COORDINATOR: Final = 10
 _METADATA_FLEXIBLE: Final = 9
 _FIND_COORDINATOR_FLEXIBLE: Final = 3
-_REQUEST: Final = struct.Struct(">ihhi")
-_ANSWER: Final = struct.Struct(">ii")
-_SIZE: Final = struct.Struct(">i")
-_LENGTH: Final = struct.Struct(">h")
 
 Translate: TypeAlias = Callable[[str, int], tuple[str, int]]
 
@@ -100,22 +107,23 @@ class KafkaProxy:
         with self._lock:
             proxy = self._proxies.get((host, port))
             if proxy is None:
-                proxy = TcpProxy((host, port), levers=self.levers, make_filter=self._make_filter)
+                proxy = TcpProxy((host, port), levers=self.levers, make_filter=self.make_filter)
                 proxy.start()
                 if self._is_refusing:
                     proxy.refuse()
                 self._proxies[host, port] = proxy
         return HOST, proxy.port
 
-    def _make_filter(self) -> "_Frames":
-        return _Frames(self)
+    def make_filter(self) -> "Frames":
+        """Return what sees the frames of one more connection."""
+        return Frames(self)
 
     def translate(self, host: str, port: int) -> tuple[str, int]:
         """Return the proxy's address for a broker's."""
         return self._lead_to(host, port)
 
 
-class _Frames:
+class Frames:
     """One connection: requests are noted, their answers rewritten, withheld or passed on."""
 
     def __init__(self, owner: KafkaProxy) -> None:
@@ -125,20 +133,25 @@ class _Frames:
         self._answers = b""
 
     def to_server(self, data: bytes) -> bytes:
-        """Note which request has which number."""
-        frames, self._requests = _take_frames(self._requests + data)
+        """Note which request has which number, and do to it what is to be done to its kind."""
+        frames, self._requests = take_frames(self._requests + data)
         for frame in frames:
-            _, api, version, number = _REQUEST.unpack_from(frame)
+            _, api, version, number = REQUEST.unpack_from(frame)
             self._asked[number] = (api, version)
-        return b"".join(frames)
+        return b"".join(map(self.request, frames))
 
     def to_client(self, data: bytes) -> bytes:
         """Do to each answer what is to be done to its kind."""
-        frames, self._answers = _take_frames(self._answers + data)
-        return b"".join(self._answer(frame) for frame in frames)
+        frames, self._answers = take_frames(self._answers + data)
+        return b"".join(map(self.answer, frames))
 
-    def _answer(self, frame: bytes) -> bytes:
-        _, number = _ANSWER.unpack_from(frame)
+    def request(self, frame: bytes) -> bytes:
+        """Return what goes on of a whole request."""
+        return frame
+
+    def answer(self, frame: bytes) -> bytes:
+        """Return what goes on of a whole answer."""
+        _, number = ANSWER.unpack_from(frame)
         api, version = self._asked.pop(number, (-1, 0))
         if api == PRODUCE and self._owner.withholds_delivery_reports:
             self._owner.withheld += 1
@@ -153,40 +166,40 @@ class _Frames:
 def rewrite_metadata(frame: bytes, version: int, translate: Translate) -> bytes:
     """Translate the address of each broker in a Metadata answer; the rest stays byte for byte."""
     is_flexible = version >= _METADATA_FLEXIBLE
-    at = _ANSWER.size + is_flexible + (4 if version >= 3 else 0)
+    at = ANSWER.size + is_flexible + (4 if version >= 3 else 0)
     head = frame[:at]
     if is_flexible:
-        brokers, at = _read_uvarint(frame, at)
-        head += _uvarint(brokers)
+        brokers, at = read_uvarint(frame, at)
+        head += uvarint(brokers)
         brokers -= 1
     else:
-        (brokers,) = _SIZE.unpack_from(frame, at)
-        at += _SIZE.size
-        head += _SIZE.pack(brokers)
+        (brokers,) = SIZE.unpack_from(frame, at)
+        at += SIZE.size
+        head += SIZE.pack(brokers)
     parts = [head]
     for _ in range(brokers):
         part, at = _rewrite_broker(frame, at, translate, is_flexible=is_flexible)
         parts.append(part)
         start = at
         if version >= 1:
-            at = _skip_text(frame, at, is_flexible=is_flexible)
+            at = skip_text(frame, at, is_flexible=is_flexible)
         if is_flexible:
-            at = _skip_tags(frame, at)
+            at = skip_tags(frame, at)
         parts.append(frame[start:at])
-    return _with_size(b"".join(parts) + frame[at:])
+    return with_size(b"".join(parts) + frame[at:])
 
 
 def rewrite_coordinator(frame: bytes, version: int, translate: Translate) -> bytes:
     """Translate the address in a FindCoordinator answer."""
-    at = _ANSWER.size + (4 if version >= 1 else 0)
-    (error,) = _LENGTH.unpack_from(frame, at)
-    at += _LENGTH.size
+    at = ANSWER.size + (4 if version >= 1 else 0)
+    (error,) = LENGTH.unpack_from(frame, at)
+    at += LENGTH.size
     if version >= 1:
-        at = _skip_text(frame, at, is_flexible=False)
+        at = skip_text(frame, at, is_flexible=False)
     if error:
         return frame
     part, end = _rewrite_broker(frame, at, translate, is_flexible=False)
-    return _with_size(frame[:at] + part + frame[end:])
+    return with_size(frame[:at] + part + frame[end:])
 
 
 def _rewrite_broker(
@@ -196,71 +209,17 @@ def _rewrite_broker(
     node = frame[at : at + 4]
     at += 4
     if is_flexible:
-        length, at = _read_uvarint(frame, at)
+        length, at = read_uvarint(frame, at)
         length -= 1
     else:
-        (length,) = _LENGTH.unpack_from(frame, at)
-        at += _LENGTH.size
+        (length,) = LENGTH.unpack_from(frame, at)
+        at += LENGTH.size
     host = frame[at : at + length].decode()
     at += length
-    (port,) = _SIZE.unpack_from(frame, at)
+    (port,) = SIZE.unpack_from(frame, at)
     host, port = translate(host, port)
-    size = _uvarint(len(host) + 1) if is_flexible else _LENGTH.pack(len(host))
-    return node + size + host.encode() + _SIZE.pack(port), at + _SIZE.size
-
-
-def _take_frames(data: bytes) -> tuple[list[bytes], bytes]:
-    frames: list[bytes] = []
-    at = 0
-    while len(data) - at >= _SIZE.size:
-        (size,) = _SIZE.unpack_from(data, at)
-        end = at + _SIZE.size + size
-        if end > len(data):
-            break
-        frames.append(data[at:end])
-        at = end
-    return frames, data[at:]
-
-
-def _with_size(frame: bytes) -> bytes:
-    return _SIZE.pack(len(frame) - _SIZE.size) + frame[_SIZE.size :]
-
-
-def _read_uvarint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-
-
-def _uvarint(value: int) -> bytes:
-    written = bytearray()
-    while value >= 0x80:
-        written.append(value & 0x7F | 0x80)
-        value >>= 7
-    written.append(value)
-    return bytes(written)
-
-
-def _skip_text(data: bytes, at: int, *, is_flexible: bool) -> int:
-    if is_flexible:
-        length, at = _read_uvarint(data, at)
-        return at + max(0, length - 1)
-    (length,) = _LENGTH.unpack_from(data, at)
-    return at + _LENGTH.size + max(0, int(length))
-
-
-def _skip_tags(data: bytes, at: int) -> int:
-    tags, at = _read_uvarint(data, at)
-    for _ in range(tags):
-        _, at = _read_uvarint(data, at)
-        size, at = _read_uvarint(data, at)
-        at += size
-    return at
+    size = uvarint(len(host) + 1) if is_flexible else LENGTH.pack(len(host))
+    return node + size + host.encode() + SIZE.pack(port), at + SIZE.size
 
 
 def _split(address: str) -> tuple[str, int]:
