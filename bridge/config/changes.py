@@ -21,7 +21,7 @@ from bridge.config.sections import BridgeConfig, KafkaSection, MqttSection
 RULE_SECTIONS: Final = ("route", "layout", "protobuf", "validation", "shadow")
 """What a message is judged by."""
 _MQTT_LINK: Final = ("username", "password", "tls", "rest_ms")
-_KAFKA_LINK: Final = ("username", "password", "properties")
+_KAFKA_LINK: Final = ("username", "password", "properties", "requests_in_flight_max")
 
 
 class Takes(enum.StrEnum):

@@ -20,9 +20,9 @@ _REFUSED: Mapping[str, str] = {
     "delivery.timeout.ms": _PROMISE.format(why="records that never time out in the producer"),
     "retries": _PROMISE.format(why="retries without a limit"),
     "message.send.max.retries": _PROMISE.format(why="retries without a limit"),
-    "max.in.flight": _PROMISE.format(why="the order of records, which this can break"),
-    "max.in.flight.requests.per.connection": _PROMISE.format(
-        why="the order of records, which this can break"
+    "max.in.flight": "it stands in kafka.requests_in_flight_max; write it there",
+    "max.in.flight.requests.per.connection": (
+        "it stands in kafka.requests_in_flight_max; write it there"
     ),
     "queuing.strategy": _PROMISE.format(why="the order of records, which this can break"),
     "partitioner": _PROMISE.format(why="murmur2_random: a device stays in its partition"),

@@ -59,6 +59,7 @@ def producer_properties(
         "bootstrap.servers": section.bootstrap_servers,
         "enable.idempotence": True,
         "acks": "all",
+        "max.in.flight.requests.per.connection": section.requests_in_flight_max,
         "partitioner": "murmur2_random",
         "message.timeout.ms": 0,
     }

@@ -176,6 +176,8 @@ class Counters(msgspec.Struct, kw_only=True, eq=False):
     """Messages whose Trace Context was malformed."""
     records_produced_again: int = 0
     records_reordered: int = 0
+    records_maybe_doubled: int = 0
+    """At most so many are in Kafka twice: librdkafka numbered them anew."""
     producer_rebuilds: int = 0
     pubacks_sent: int = 0
     spool_rows_written: int = 0

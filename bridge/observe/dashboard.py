@@ -169,9 +169,10 @@ _PROMISE: Final = (
     _graph(
         "Again, out of order, anew",
         "short",
-        "Records produced again or after newer ones; producers replaced.",
+        "Records produced again or after newer ones, or twice at most; producers replaced.",
         _rate("bridge_records_produced_again_total", "produced again"),
         _rate("bridge_records_reordered_total", "reordered"),
+        _rate("bridge_records_maybe_doubled_total", "doubled at most"),
         _rate("bridge_producer_rebuilds_total", "producer rebuilds"),
     ),
     _graph(

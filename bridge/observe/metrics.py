@@ -215,21 +215,7 @@ class _BridgeCollector(Collector):
                 "Gap records that waited for Kafka and went because there were too many.",
                 counters.gap_records_dropped,
             ),
-            (
-                "bridge_records_produced_again",
-                "Records handed to the producer a second time.",
-                counters.records_produced_again,
-            ),
-            (
-                "bridge_records_reordered",
-                "Records that came after newer ones of their device.",
-                counters.records_reordered,
-            ),
-            (
-                "bridge_producer_rebuilds",
-                "Producers replaced after a fatal error or a standstill.",
-                counters.producer_rebuilds,
-            ),
+            *_kafka_counters(counters),
             (
                 "bridge_log_lines_suppressed",
                 "Repeated log events that were left out.",
@@ -242,6 +228,32 @@ class _BridgeCollector(Collector):
             ),
         ):
             yield CounterMetricFamily(name, meaning, value=value)
+
+
+def _kafka_counters(counters: Counters) -> Iterable[tuple[str, str, int]]:
+    """List name, meaning and value of what went another way than straight to Kafka."""
+    return (
+        (
+            "bridge_records_produced_again",
+            "Records handed to the producer a second time.",
+            counters.records_produced_again,
+        ),
+        (
+            "bridge_records_reordered",
+            "Records that came after newer ones of their device.",
+            counters.records_reordered,
+        ),
+        (
+            "bridge_records_maybe_doubled",
+            "Records that are in Kafka twice at most, since librdkafka numbered them anew.",
+            counters.records_maybe_doubled,
+        ),
+        (
+            "bridge_producer_rebuilds",
+            "Producers replaced after a fatal error or a standstill.",
+            counters.producer_rebuilds,
+        ),
+    )
 
 
 def _labelled_counters(

@@ -102,6 +102,11 @@ class KafkaNarrator:
                     copy=letter.is_copy,
                 )
 
+    def tell_renumbered(self, reason: str, records_max: int) -> None:
+        """Tell that librdkafka numbered anew what Kafka may have already."""
+        self._counters.records_maybe_doubled += records_max
+        self._log.emit("kafka_records_may_be_doubled", reason=reason, records_max=records_max)
+
     def tell_rebuilt(self, cause: str, error: str, unsettled: int) -> None:
         """Tell that the producer was replaced."""
         self._counters.producer_rebuilds += 1

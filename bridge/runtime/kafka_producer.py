@@ -1,7 +1,6 @@
 """The door to Kafka: shipments out, delivery reports in, by batch, on the event loop's thread."""
 
 import contextlib
-import logging
 import threading
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from bridge.kafka.delivery import Fate, fate_of
 from bridge.kafka.properties import producer_properties
 from bridge.kafka.shipment import Shipment
 from bridge.observe.kafka_facts import KafkaFacts, kafka_facts
+from bridge.runtime.librdkafka_voice import Voice, attentive, is_of_a_refusal
 
 PARTITION_UA: Final = -1
 """The partitioner chooses (librdkafka's RD_KAFKA_PARTITION_UA)."""
@@ -29,7 +29,6 @@ _LOOK_S: Final = 0.05
 """How often a stop drops again what went back into the queue."""
 _VOID_MAX: Final = 4
 """Producers that may still report though they were replaced; older ones were polled long ago."""
-_LOGGER: Final = logging.getLogger("librdkafka")
 
 Report = tuple[Shipment, str | None]
 Callback = Callable[[KafkaError | None, Message], None]
@@ -64,6 +63,9 @@ class KafkaProducer:
         self._on_error = on_error
         self.note_place: Callable[[Shipment, int, int], None] | None = None
         """Told partition and offset of each record confirmed, while somebody asks for them."""
+        self.on_renumbered: Callable[[str, int], None] | None = None
+        """Told why records were numbered anew, and how many at most are in Kafka twice now; from
+        inside `poll`, so it may only take note."""
         self.generation = 0
         """Grows with each rebuild; what was sent aside to an older one may never be reported."""
         self._reports: list[Report] = []
@@ -76,6 +78,8 @@ class KafkaProducer:
         self._handle = self._build()
         self._under_way = 0
         """Shipments that were handed over and not yet reported."""
+        self._is_in_doubt = False
+        """An error came since all was reported, so that an answer may be lost."""
         self._successor: Handle | None = None
         """Takes over as soon as the producer has delivered what it has."""
         self._is_all_awaited = False
@@ -83,7 +87,7 @@ class KafkaProducer:
         """All that librdkafka took so far, of whichever producer."""
 
     def _build(self) -> "Handle":
-        return Handle(self._properties, self._report_error, self._keep_statistics)
+        return self.prepare(self._properties)
 
     # ------------------------------------------------------------------ a successor
 
@@ -93,7 +97,7 @@ class KafkaProducer:
         Raises:
             ConfigError: librdkafka does not accept the properties, or cannot read a file.
         """
-        return Handle(properties, self._report_error, self._keep_statistics)
+        return Handle(properties, self._report_error, self._keep_statistics, self._note_renumbered)
 
     def hand_over(self, successor: "Handle", *, is_all_awaited: bool = False) -> None:
         """Give the old producer nothing more; `poll` swaps the two when it has delivered all.
@@ -145,7 +149,15 @@ class KafkaProducer:
     def _report_error(self, error: KafkaError) -> None:
         if error.fatal():
             self._fatal_error = error.name()
+        self._is_in_doubt = True
         self._on_error(error.name(), error.str())
+
+    def _note_renumbered(self, reason: str) -> None:
+        """Hear that what librdkafka has was numbered anew: what of it Kafka has comes twice."""
+        if is_of_a_refusal(reason) and not self._is_in_doubt:
+            return
+        if self.on_renumbered is not None and self._under_way:
+            self.on_renumbered(reason, self._under_way)
 
     def _keep_statistics(self, statistics: str) -> None:
         self._statistics = statistics
@@ -279,6 +291,8 @@ class KafkaProducer:
             self._on_error(error.args[0].name(), error.args[0].str())
         for void in self._void_reports:
             void.clear()
+        if not self._under_way:
+            self._is_in_doubt = False
         if not self._reports:
             self._swap_if_done()
             return []
@@ -345,11 +359,13 @@ class Handle:
         properties: Properties,
         on_error: Callable[[KafkaError], None],
         on_statistics: Callable[[str], None],
+        on_renumbered: Callable[[str], None],
     ) -> None:
         """Raises ConfigError where librdkafka does not accept the properties."""
         self.properties = properties
         self._on_error = on_error
         self._on_statistics = on_statistics
+        self._on_renumbered = on_renumbered
         self._trial: list[str] | None = None
         """What librdkafka complained of while it was tried."""
         self._is_over = False
@@ -358,11 +374,11 @@ class Handle:
                 Producer(
                     {
                         "statistics.interval.ms": STATISTICS_EVERY_MS,
-                        **properties,
+                        **attentive(properties),
                         "error_cb": self._report_error,
                         "stats_cb": self._report_statistics,
                     },
-                    logger=_LOGGER,
+                    logger=Voice(properties, self._report_renumbered),
                 )
             ]
         except KafkaException as error:
@@ -383,6 +399,10 @@ class Handle:
     def _report_statistics(self, statistics: str) -> None:
         if not self._is_over:
             self._on_statistics(statistics)
+
+    def _report_renumbered(self, reason: str) -> None:
+        if not self._is_over:
+            self._on_renumbered(reason)
 
     def try_it(self, *, timeout_s: float) -> str | None:
         """Ask the cluster for its brokers; return why it did not answer. Blocking, for a thread."""

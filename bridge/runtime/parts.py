@@ -29,6 +29,7 @@ from bridge.runtime.fleet_parts import FleetParts
 from bridge.runtime.gap_finder import GapFinder
 from bridge.runtime.gap_records import GapRecords
 from bridge.runtime.importances import Importances
+from bridge.runtime.kafka_narrator import KafkaNarrator
 from bridge.runtime.kafka_producer import Handle, KafkaProducer, Properties, kafka_properties
 from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.left_routes import left_behind, recall, remember
@@ -305,6 +306,8 @@ class Parts:
         )
 
     def _make_traffic(self) -> Traffic:
+        teller = KafkaNarrator(self.books.counters, self.books.log)
+        self.producer.on_renumbered = teller.tell_renumbered
         return Traffic(
             flow=self.flow,
             duplicates=self.duplicates,

@@ -148,6 +148,15 @@ def test_another_rest_is_taken_by_the_next_connection() -> None:
     assert merge(before, wanted).mqtt.rest_ms == 0
 
 
+def test_how_many_requests_may_be_in_flight_is_taken_with_a_new_producer() -> None:
+    before, wanted = config(), config(kafka={"requests_in_flight_max": 1})
+
+    (change,) = changes_between(before, wanted)
+
+    assert ("kafka.requests_in_flight_max", Takes.KAFKA_RECONNECT) == (change.key, change.takes)
+    assert merge(before, wanted).kafka.requests_in_flight_max == 1
+
+
 def test_the_files_of_each_link_are_known_and_what_systemd_holds_too(tmp_path: Path) -> None:
     authority = tmp_path / "ca.pem"
     authority.touch()

@@ -20,6 +20,7 @@ from confluent_kafka import KafkaException
 from tests.faults.chaos import Happened, rage
 from tests.faults.numbered import Verdict, judge
 from tests.faults.stand import Given, Stand
+from tests.integration.scene import told_doubled
 from tests.support.eventually import NeverHappenedError, eventually
 from tests.support.kafka_artefacts import KafkaMissingError
 from tests.support.watcher import Watcher
@@ -52,6 +53,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     faults: list[Happened]
     bridge_exit_code: int
+    told_doubled: int
+    """What librdkafka doubled at most, by the bridge's own account; it is not taken off."""
     residue: int | None
     """None: the last event is missing."""
     rss_peak_mb_first: float
@@ -81,6 +84,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             "rate_per_s": self.options.rate_per_s,
             **msgspec.structs.asdict(self.verdict),
             "faults": dict(Counter(each.name for each in self.faults)),
+            "told_doubled": self.told_doubled,
             "bridge_exit_code": self.bridge_exit_code,
             "residue": self.residue,
             "rss_peak_mb_first": round(self.rss_peak_mb_first, 1),
@@ -118,6 +122,7 @@ def run(options: Options, directory: Path) -> Outcome:
         descriptors = bridge.descriptors_open
         exit_code = bridge.stop(60.0)
         stopped = bridge.events("bridge_stopped")
+        told = told_doubled(bridge)
         verdict = judge(
             stand.load,
             stand.ledgers,
@@ -132,6 +137,7 @@ def run(options: Options, directory: Path) -> Outcome:
         verdict=verdict,
         faults=happened,
         bridge_exit_code=exit_code,
+        told_doubled=told,
         residue=stopped[-1]["residue"] if stopped else None,
         rss_peak_mb_first=max(first, default=0) / MEGABYTE,
         rss_peak_mb_later=max(later, default=0) / MEGABYTE,
@@ -184,6 +190,7 @@ def _tell_outcome(outcome: Outcome) -> None:
         ("records in Kafka", verdict.records),
         ("lost", verdict.lost),
         ("doubled", verdict.doubled),
+        ("of these told at most", outcome.told_doubled),
         ("out of order", verdict.out_of_order),
         ("never published", verdict.unpublished),
         ("dead letters", verdict.dead_letters),

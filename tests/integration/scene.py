@@ -154,6 +154,22 @@ class Scene:
         return self.reckon(bridge)
 
 
+def told_doubled(bridge: BridgeProcess) -> int:
+    """Tell how many records the bridge said to be there twice at most."""
+    return sum(each["records_max"] for each in bridge.events("kafka_records_may_be_doubled"))
+
+
+def assert_nothing_doubled_untold(bridge: BridgeProcess, reckoning: Reckoning) -> None:
+    """No record is there twice, but for those that librdkafka doubled and the bridge spoke of.
+
+    For tests in which a broker dies: docs/guarantees.md tells when librdkafka does so.
+    """
+    told = told_doubled(bridge)
+    if not told:
+        reckoning.assert_nothing_doubled()
+    assert reckoning.duplicates <= told
+
+
 def await_in_flight(bridge: BridgeProcess, at_least: int) -> int:
     """Wait until so many messages are unsettled; return how many were, the last time asked."""
     return int(

@@ -132,6 +132,17 @@ EVENTS: tuple[Event, ...] = (
         " broken there, nothing is lost.",
     ),
     event(
+        "kafka_records_may_be_doubled",
+        Level.WARNING,
+        "reason records_max",
+        "librdkafka numbered anew what it has (an epoch bump), after an error that it recovered"
+        " from by itself, as when a broker comes back. Kafka does not recognise then what it had"
+        " taken already but not answered for: at most so many records are there twice, the later"
+        " copy behind newer ones perhaps, and with the same `idempotency-key`. Nothing is lost.",
+        "See what happened to the brokers just before. Consumers drop what has a key they know."
+        " `kafka.requests_in_flight_max = 1` excludes it: docs/guarantees.md says at what price.",
+    ),
+    event(
         "kafka_producer_rebuilt",
         Level.WARNING,
         "cause error remedy unsettled rebuilds",

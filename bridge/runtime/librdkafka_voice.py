@@ -1,0 +1,57 @@
+"""What librdkafka says while it works, by way of its log."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from bridge.kafka.properties import Value
+
+_DEBUG: Final = "debug"
+_CONTEXT: Final = "eos"
+"""What it is asked to speak of: it says nothing while records pass, and some lines in trouble."""
+
+# rdkafka_idempotence.c, rd_kafka_idemp_drain_epoch_bump0(): the first of a bump, not the others.
+_BUMP: Final = re.compile(r"in state Assigned for .* epoch bump for .*: (?P<reason>[^:]+)\Z")
+_GAP: Final = "message sequence gap"
+"""The reason of the bump after a record that Kafka refused for good."""
+_LOGGER: Final = logging.getLogger("librdkafka")
+_LEVELS: Final = (50, 50, 50, 40, 30, 20, 20, 10)
+"""Of logging, as confluent-kafka gives them for those of syslog."""
+_LEVEL_BY_DEFAULT: Final = 6
+
+
+class Voice:
+    """A logger for librdkafka that hears when it numbers its records anew.
+
+    An idempotent producer that bumps its epoch numbers what it has from 0 again, so Kafka no
+    longer recognises what it has already. Nothing else says so: librdkafka goes on by itself.
+    """
+
+    def __init__(
+        self, properties: Mapping[str, Value], on_renumbered: Callable[[str], None]
+    ) -> None:
+        """Take whom to tell, with the reason that librdkafka gives.
+
+        Of the other lines those pass that `log_level` allows: `debug` lets librdkafka forget it.
+        """
+        self._level = _LEVELS[int(properties.get("log_level", _LEVEL_BY_DEFAULT))]
+        self._on_renumbered = on_renumbered
+
+    def log(self, level: int, text: str, *arguments: str) -> None:
+        """Take a line: its level as logging has it, and facility, client and line as arguments."""
+        if level >= self._level:
+            _LOGGER.log(level, text, *arguments)
+        if level == logging.DEBUG and (bump := _BUMP.search(arguments[-1])):
+            self._on_renumbered(bump["reason"])
+
+
+def attentive(properties: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the properties of a producer that says what its voice is to hear."""
+    contexts = [str(properties[_DEBUG])] if properties.get(_DEBUG) else []
+    return {**properties, _DEBUG: ",".join((*contexts, _CONTEXT))}
+
+
+def is_of_a_refusal(reason: str) -> bool:
+    """Tell whether it followed the refusal of a record, where all answers had come."""
+    return reason == _GAP

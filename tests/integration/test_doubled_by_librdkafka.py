@@ -1,0 +1,110 @@
+"""What librdkafka doubles by itself is told, and one key excludes it."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.scene import Scene, await_in_flight, report, told_doubled
+from tests.support.bridge_process import BridgeProcess
+from tests.support.devices import Publisher, telemetry
+from tests.support.eventually import eventually
+from tests.support.kafka_choice import ChosenKafka
+from tests.support.oracle import Reckoning
+from tests.support.produce_proxy import Place, ProduceProxy
+
+DEVICES = 8
+EVENT = "kafka_records_may_be_doubled"
+WITHOUT_END = 1_000_000
+ANSWERS_LATE_BY_S = 0.05
+"""Long enough for requests of one partition to travel together."""
+
+
+@pytest.fixture
+def link(kafka: ChosenKafka) -> Iterator[ProduceProxy]:
+    proxy = ProduceProxy(kafka.bootstrap)
+    yield proxy.start()  # type: ignore[misc]
+    proxy.close()
+
+
+def await_records(scene: Scene, count: int) -> None:
+    scene.client.consume_all(scene.telemetry, until=count)
+
+
+def await_lost(link: ProduceProxy, place: Place, count: int) -> None:
+    eventually(
+        lambda: link.lost[place],
+        lambda lost: lost >= count,
+        what=f"{count} requests or answers of {place} are lost",
+    )
+
+
+def come_back_as_a_broker_that_is_slow_to_lead(
+    scene: Scene, link: ProduceProxy, *, requests_in_flight_max: int
+) -> tuple[BridgeProcess, Reckoning]:
+    """Break the connection with a record in doubt, and let a gap be found behind it.
+
+    In one partition a record is in Kafka and its answer lost. In the other two requests are lost;
+    when they come again, the first is refused, since this broker does not lead yet, and the second
+    is not: it is out of sequence, so librdkafka numbers all that it has anew.
+    """
+    scene.create_topics(partitions=2)
+    bridge = scene.start(
+        kafka={
+            "bootstrap_servers": link.bootstrap,
+            "requests_in_flight_max": requests_in_flight_max,
+        }
+    )
+    devices = scene.devices()
+    devices.publish([telemetry(f"device-{number}", 0) for number in range(DEVICES)])
+    scene.await_nothing_in_flight(bridge)
+    device_of = {each.partition: (each.key or b"").decode() for each in scene.read().telemetry}
+    gap, doubt = (scene.telemetry, 0), (scene.telemetry, 1)
+
+    link.answers_lost_of, link.requests_lost_of = doubt, gap
+    send_one(devices, device_of[1], 1)
+    await_lost(link, doubt, 1)
+    for number in (1, 2):
+        send_one(devices, device_of[0], number)
+        if requests_in_flight_max > 1:
+            await_lost(link, gap, number)
+    await_in_flight(bridge, 3)
+    link.refuse()
+    link.cut()
+    link.answers_lost_of = link.requests_lost_of = None
+    link.refused = Counter({gap: 1, doubt: WITHOUT_END})
+    link.heal()
+    link.levers.delay_s = ANSWERS_LATE_BY_S
+    await_records(scene, DEVICES + 1 + 2)
+    link.refused.clear()
+    reckoning = scene.reckon_when_quiet(bridge)
+
+    reckoning.assert_holds()
+    return bridge, reckoning
+
+
+def send_one(devices: Publisher, device_id: str, number: int) -> None:
+    devices.publish([telemetry(device_id, number)])
+
+
+def test_a_broker_that_comes_back_before_it_leads_makes_librdkafka_double_what_was_in_doubt(
+    scene: Scene, link: ProduceProxy
+) -> None:
+    bridge, reckoning = come_back_as_a_broker_that_is_slow_to_lead(
+        scene, link, requests_in_flight_max=5
+    )
+
+    told, at_most = bridge.events(EVENT), told_doubled(bridge)
+    report(f"doubled: {reckoning.duplicates}; told: {told}")
+    assert {"skipped sequence numbers"} == {each["reason"] for each in told}
+    assert 1 <= reckoning.duplicates <= at_most
+    assert at_most == bridge.metric("bridge_records_maybe_doubled_total")
+
+
+def test_with_one_request_in_flight_it_doubles_nothing(scene: Scene, link: ProduceProxy) -> None:
+    bridge, reckoning = come_back_as_a_broker_that_is_slow_to_lead(
+        scene, link, requests_in_flight_max=1
+    )
+
+    reckoning.assert_nothing_doubled()
+    assert [] == bridge.events(EVENT)

@@ -1,0 +1,77 @@
+"""Of librdkafka's lines the one is heard that matters, and the others pass as they would."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from bridge.runtime.librdkafka_voice import Voice, attentive
+
+TEXT = "%s [%s] %s"
+BUMP = (
+    "[thrd:kafka:9092/1]: Beginning partition drain in state Assigned for PID{Id:0,Epoch:0}"
+    " epoch bump for 1 partition(s) with in-flight requests: skipped sequence numbers"
+)
+OTHERS = [
+    BUMP.replace("Assigned", "DrainBump"),
+    "[thrd:kafka:9092/1]: All partitions drained, bumped epoch to PID{Id:0,Epoch:1}",
+    "[thrd:main]: Idempotent producer state change Assigned -> DrainBump",
+]
+
+
+class Levels(logging.Handler):
+    """Keep the levels of what comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.seen.append(record.levelname)
+
+
+@pytest.fixture
+def levels() -> Iterator[Levels]:
+    logger, handler = logging.getLogger("librdkafka"), Levels()
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def heard(line: str, level: int = logging.DEBUG) -> list[str]:
+    reasons: list[str] = []
+    Voice({}, reasons.append).log(level, TEXT, "DRAIN", "b#producer-1", line)
+    return reasons
+
+
+def test_the_first_line_of_an_epoch_bump_is_heard_with_its_reason() -> None:
+    assert ["skipped sequence numbers"] == heard(BUMP)
+
+
+@pytest.mark.parametrize("line", OTHERS)
+def test_no_other_line_is_taken_for_one(line: str) -> None:
+    assert [] == heard(line)
+
+
+@pytest.mark.parametrize(
+    ("log_level", "passes"),
+    [(None, ["INFO", "WARNING", "ERROR"]), (4, ["WARNING", "ERROR"]), (0, [])],
+)
+def test_the_level_that_debug_lets_librdkafka_forget_holds(
+    log_level: int | None, passes: list[str], levels: Levels
+) -> None:
+    voice = Voice({} if log_level is None else {"log_level": log_level}, lambda _: None)
+
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+        voice.log(level, TEXT, "FAIL", "b#producer-1", "Disconnected")
+
+    assert passes == levels.seen
+
+
+def test_contexts_of_the_operator_stay() -> None:
+    assert "eos" == attentive({})["debug"]
+    assert "broker,eos" == attentive({"debug": "broker"})["debug"]
