@@ -78,6 +78,7 @@ def test_only_a_campaign_with_nothing_wrong_holds(wrong: dict[str, object]) -> N
         "verdict": Verdict(),
         "faults": [Happened(0.0, "cut", 0.0, 0, 0)],
         "bridge_exit_code": 0,
+        "told_doubled": 0,
         "residue": 0,
         "rss_peak_mb_first": 1.0,
         "rss_peak_mb_later": 1.0,

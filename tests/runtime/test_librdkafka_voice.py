@@ -34,12 +34,15 @@ class Levels(logging.Handler):
 @pytest.fixture
 def levels() -> Iterator[Levels]:
     logger, handler = logging.getLogger("librdkafka"), Levels()
-    level = logger.level
+    before = logger.level, logger.disabled
+    # The import linter, which another test runs in this process, disables what was there before.
+    logger.disabled = False
     logger.setLevel(logging.DEBUG)
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)
-    logger.setLevel(level)
+    logger.setLevel(before[0])
+    logger.disabled = before[1]
 
 
 def heard(line: str, level: int = logging.DEBUG) -> list[str]:
