@@ -118,8 +118,8 @@ class KafkaSection(Section, frozen=True):
     """How long the partitions' ends must stand still before anything is produced a second time."""
     requests_in_flight_max: Annotated[int, Meta(ge=1, le=5)] = 5
     """Produce requests on one connection without an answer. Above 1 librdkafka may double what was
-    in doubt when a broker died (`kafka_records_may_be_doubled`); with 1 it cannot, but partitions
-    of one broker wait for each other: see docs/guarantees.md."""
+    in doubt when a broker died (`kafka_records_may_be_doubled`); with 1 only where Kafka refuses
+    a record meanwhile, but partitions of one broker wait for each other: docs/guarantees.md."""
     properties: dict[str, str | int | float | bool | Secret] = {}
     """Further librdkafka properties by their own names; those the promise rests on are refused.
     Without `linger.ms` nothing lingers, but for 5 ms in a backlog: from 20,000 records a second, in

@@ -18,7 +18,7 @@ from bridge.kafka.delivery import Fate, fate_of
 from bridge.kafka.properties import producer_properties
 from bridge.kafka.shipment import Shipment
 from bridge.observe.kafka_facts import KafkaFacts, kafka_facts
-from bridge.runtime.librdkafka_voice import Voice, attentive, is_of_a_refusal
+from bridge.runtime.librdkafka_voice import Voice, attentive
 
 PARTITION_UA: Final = -1
 """The partitioner chooses (librdkafka's RD_KAFKA_PARTITION_UA)."""
@@ -78,8 +78,6 @@ class KafkaProducer:
         self._handle = self._build()
         self._under_way = 0
         """Shipments that were handed over and not yet reported."""
-        self._is_in_doubt = False
-        """An error came since all was reported, so that an answer may be lost."""
         self._successor: Handle | None = None
         """Takes over as soon as the producer has delivered what it has."""
         self._is_all_awaited = False
@@ -149,13 +147,10 @@ class KafkaProducer:
     def _report_error(self, error: KafkaError) -> None:
         if error.fatal():
             self._fatal_error = error.name()
-        self._is_in_doubt = True
         self._on_error(error.name(), error.str())
 
     def _note_renumbered(self, reason: str) -> None:
         """Hear that what librdkafka has was numbered anew: what of it Kafka has comes twice."""
-        if is_of_a_refusal(reason) and not self._is_in_doubt:
-            return
         if self.on_renumbered is not None and self._under_way:
             self.on_renumbered(reason, self._under_way)
 
@@ -291,8 +286,6 @@ class KafkaProducer:
             self._on_error(error.args[0].name(), error.args[0].str())
         for void in self._void_reports:
             void.clear()
-        if not self._under_way:
-            self._is_in_doubt = False
         if not self._reports:
             self._swap_if_done()
             return []

@@ -13,8 +13,6 @@ _CONTEXT: Final = "eos"
 
 # rdkafka_idempotence.c, rd_kafka_idemp_drain_epoch_bump0(): the first of a bump, not the others.
 _BUMP: Final = re.compile(r"in state Assigned for .* epoch bump for .*: (?P<reason>[^:]+)\Z")
-_GAP: Final = "message sequence gap"
-"""The reason of the bump after a record that Kafka refused for good."""
 _LOGGER: Final = logging.getLogger("librdkafka")
 _LEVELS: Final = (50, 50, 50, 40, 30, 20, 20, 10)
 """Of logging, as confluent-kafka gives them for those of syslog."""
@@ -35,7 +33,7 @@ class Voice:
 
         Of the other lines those pass that `log_level` allows: `debug` lets librdkafka forget it.
         """
-        self._level = _LEVELS[int(properties.get("log_level", _LEVEL_BY_DEFAULT))]
+        self._level = _level_of(str(properties.get("log_level", _LEVEL_BY_DEFAULT)))
         self._on_renumbered = on_renumbered
 
     def log(self, level: int, text: str, *arguments: str) -> None:
@@ -46,12 +44,13 @@ class Voice:
             self._on_renumbered(bump["reason"])
 
 
+def _level_of(log_level: str) -> int:
+    """Translate a level of syslog; what is none, librdkafka itself refuses."""
+    is_one = log_level.isdecimal() and int(log_level) < len(_LEVELS)
+    return _LEVELS[int(log_level) if is_one else _LEVEL_BY_DEFAULT]
+
+
 def attentive(properties: Mapping[str, Value]) -> dict[str, Value]:
     """Return the properties of a producer that says what its voice is to hear."""
     contexts = [str(properties[_DEBUG])] if properties.get(_DEBUG) else []
     return {**properties, _DEBUG: ",".join((*contexts, _CONTEXT))}
-
-
-def is_of_a_refusal(reason: str) -> bool:
-    """Tell whether it followed the refusal of a record, where all answers had come."""
-    return reason == _GAP

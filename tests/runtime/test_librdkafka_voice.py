@@ -78,3 +78,12 @@ def test_the_level_that_debug_lets_librdkafka_forget_holds(
 def test_contexts_of_the_operator_stay() -> None:
     assert "eos" == attentive({})["debug"]
     assert "broker,eos" == attentive({"debug": "broker"})["debug"]
+
+
+@pytest.mark.parametrize("log_level", ["1.5", "abc", "9", "-1"])
+def test_a_level_that_is_none_is_left_to_librdkafka_to_refuse(
+    log_level: str, levels: Levels
+) -> None:
+    Voice({"log_level": log_level}, lambda _: None).log(logging.DEBUG, TEXT, "FAIL", "b", "line")
+
+    assert [] == levels.seen

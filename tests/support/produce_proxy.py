@@ -67,7 +67,7 @@ class _ProduceFrames(Frames):
         if place == levers.requests_lost_of:
             levers.lost[place] += 1
             return b""
-        if levers.refused[place]:
+        if levers.refused[place] > 0:
             levers.refused[place] -= 1
             self._refusals[number] = _refusal(number, place)
             # Any other question with this number: its answer makes room for the refusal.

@@ -138,9 +138,11 @@ EVENTS: tuple[Event, ...] = (
         "librdkafka numbered anew what it has (an epoch bump), after an error that it recovered"
         " from by itself, as when a broker comes back. Kafka does not recognise then what it had"
         " taken already but not answered for: at most so many records are there twice, the later"
-        " copy behind newer ones perhaps, and with the same `idempotency-key`. Nothing is lost.",
+        " copy behind newer ones perhaps, and with the same `idempotency-key`. Nothing is lost."
+        " After a record that Kafka refused (`message sequence gap`) it is mostly none.",
         "See what happened to the brokers just before. Consumers drop what has a key they know."
-        " `kafka.requests_in_flight_max = 1` excludes it: docs/guarantees.md says at what price.",
+        " `kafka.requests_in_flight_max = 1` excludes `skipped sequence numbers`, at a"
+        " price: docs/guarantees.md.",
     ),
     event(
         "kafka_producer_rebuilt",
