@@ -102,7 +102,7 @@ class KafkaNarrator:
                     copy=letter.is_copy,
                 )
 
-    def tell_renumbered(self, reason: str, records_max: int) -> None:
+    def tell_epoch_bumped(self, reason: str, records_max: int) -> None:
         """Tell that librdkafka numbered anew what Kafka may have already."""
         self._counters.records_maybe_doubled += records_max
         self._log.emit("kafka_records_may_be_doubled", reason=reason, records_max=records_max)

@@ -63,7 +63,7 @@ class KafkaProducer:
         self._on_error = on_error
         self.note_place: Callable[[Shipment, int, int], None] | None = None
         """Told partition and offset of each record confirmed, while somebody asks for them."""
-        self.on_renumbered: Callable[[str, int], None] | None = None
+        self.on_epoch_bumped: Callable[[str, int], None] | None = None
         """Told why records were numbered anew, and how many at most are in Kafka twice now; from
         inside `poll`, so it may only take note."""
         self.generation = 0
@@ -95,7 +95,9 @@ class KafkaProducer:
         Raises:
             ConfigError: librdkafka does not accept the properties, or cannot read a file.
         """
-        return Handle(properties, self._report_error, self._keep_statistics, self._note_renumbered)
+        return Handle(
+            properties, self._report_error, self._keep_statistics, self._note_epoch_bumped
+        )
 
     def hand_over(self, successor: "Handle", *, is_all_awaited: bool = False) -> None:
         """Give the old producer nothing more; `poll` swaps the two when it has delivered all.
@@ -149,10 +151,10 @@ class KafkaProducer:
             self._fatal_error = error.name()
         self._on_error(error.name(), error.str())
 
-    def _note_renumbered(self, reason: str) -> None:
+    def _note_epoch_bumped(self, reason: str) -> None:
         """Hear that what librdkafka has was numbered anew: what of it Kafka has comes twice."""
-        if self.on_renumbered is not None and self._under_way:
-            self.on_renumbered(reason, self._under_way)
+        if self.on_epoch_bumped is not None and self._under_way:
+            self.on_epoch_bumped(reason, self._under_way)
 
     def _keep_statistics(self, statistics: str) -> None:
         self._statistics = statistics
@@ -286,6 +288,8 @@ class KafkaProducer:
             self._on_error(error.args[0].name(), error.args[0].str())
         for void in self._void_reports:
             void.clear()
+        if not self._under_way:
+            self._handle.voice.is_in_doubt = False
         if not self._reports:
             self._swap_if_done()
             return []
@@ -352,16 +356,17 @@ class Handle:
         properties: Properties,
         on_error: Callable[[KafkaError], None],
         on_statistics: Callable[[str], None],
-        on_renumbered: Callable[[str], None],
+        on_epoch_bumped: Callable[[str], None],
     ) -> None:
         """Raises ConfigError where librdkafka does not accept the properties."""
         self.properties = properties
         self._on_error = on_error
         self._on_statistics = on_statistics
-        self._on_renumbered = on_renumbered
+        self._on_epoch_bumped = on_epoch_bumped
         self._trial: list[str] | None = None
         """What librdkafka complained of while it was tried."""
         self._is_over = False
+        self.voice = Voice(properties, self._report_epoch_bumped)
         try:
             self._producers = [
                 Producer(
@@ -371,7 +376,7 @@ class Handle:
                         "error_cb": self._report_error,
                         "stats_cb": self._report_statistics,
                     },
-                    logger=Voice(properties, self._report_renumbered),
+                    logger=self.voice,
                 )
             ]
         except KafkaException as error:
@@ -393,9 +398,9 @@ class Handle:
         if not self._is_over:
             self._on_statistics(statistics)
 
-    def _report_renumbered(self, reason: str) -> None:
+    def _report_epoch_bumped(self, reason: str) -> None:
         if not self._is_over:
-            self._on_renumbered(reason)
+            self._on_epoch_bumped(reason)
 
     def try_it(self, *, timeout_s: float) -> str | None:
         """Ask the cluster for its brokers; return why it did not answer. Blocking, for a thread."""

@@ -13,9 +13,19 @@ _CONTEXT: Final = "eos"
 
 # rdkafka_idempotence.c, rd_kafka_idemp_drain_epoch_bump0(): the first of a bump, not the others.
 _BUMP: Final = re.compile(r"in state Assigned for .* epoch bump for .*: (?P<reason>[^:]+)\Z")
+# rd_kafka_handle_Produce_error(): an answer was lost, or was an error that is tried again.
+_RETRY: Final = "beginning partition drain: drain before retrying"
+_GAP: Final = "message sequence gap"
+"""The reason of the bump after a record that Kafka refused for good."""
 _LOGGER: Final = logging.getLogger("librdkafka")
-_LEVELS: Final = (50, 50, 50, 40, 30, 20, 20, 10)
-"""Of logging, as confluent-kafka gives them for those of syslog."""
+_LEVELS: Final = (
+    *3 * (logging.CRITICAL,),
+    logging.ERROR,
+    logging.WARNING,
+    *2 * (logging.INFO,),
+    logging.DEBUG,
+)
+"""As confluent-kafka gives them for those of syslog, 0 to 7."""
 _LEVEL_BY_DEFAULT: Final = 6
 
 
@@ -27,21 +37,29 @@ class Voice:
     """
 
     def __init__(
-        self, properties: Mapping[str, Value], on_renumbered: Callable[[str], None]
+        self, properties: Mapping[str, Value], on_epoch_bumped: Callable[[str], None]
     ) -> None:
         """Take whom to tell, with the reason that librdkafka gives.
 
         Of the other lines those pass that `log_level` allows: `debug` lets librdkafka forget it.
         """
         self._level = _level_of(str(properties.get("log_level", _LEVEL_BY_DEFAULT)))
-        self._on_renumbered = on_renumbered
+        self._on_epoch_bumped = on_epoch_bumped
+        self.is_in_doubt = False
+        """Whether something was to be tried again; whoever has no record under way lets it be."""
 
     def log(self, level: int, text: str, *arguments: str) -> None:
         """Take a line: its level as logging has it, and facility, client and line as arguments."""
         if level >= self._level:
             _LOGGER.log(level, text, *arguments)
-        if level == logging.DEBUG and (bump := _BUMP.search(arguments[-1])):
-            self._on_renumbered(bump["reason"])
+        if level != logging.DEBUG:
+            return
+        line = arguments[-1]
+        if line.endswith(_RETRY):
+            self.is_in_doubt = True
+        elif (bump := _BUMP.search(line)) and (self.is_in_doubt or bump["reason"] != _GAP):
+            # After a refusal every other answer was heard, unless something waits for a retry.
+            self._on_epoch_bumped(bump["reason"])
 
 
 def _level_of(log_level: str) -> int:

@@ -307,7 +307,7 @@ class Parts:
 
     def _make_traffic(self) -> Traffic:
         teller = KafkaNarrator(self.books.counters, self.books.log)
-        self.producer.on_renumbered = teller.tell_renumbered
+        self.producer.on_epoch_bumped = teller.tell_epoch_bumped
         return Traffic(
             flow=self.flow,
             duplicates=self.duplicates,

@@ -16,6 +16,8 @@ from tests.support.produce_proxy import Place, ProduceProxy
 DEVICES = 8
 EVENT = "kafka_records_may_be_doubled"
 WITHOUT_END = 1_000_000
+SPOOL_AFTER_S = 20.0
+"""So that nothing goes over the disk meanwhile."""
 ANSWERS_LATE_BY_S = 0.05
 """Long enough for requests of one partition to travel together."""
 
@@ -53,7 +55,8 @@ def come_back_as_a_broker_that_is_slow_to_lead(
         kafka={
             "bootstrap_servers": link.bootstrap,
             "requests_in_flight_max": requests_in_flight_max,
-        }
+        },
+        spool={"after_s": SPOOL_AFTER_S},
     )
     devices = scene.devices()
     devices.publish([telemetry(f"device-{number}", 0) for number in range(DEVICES)])
@@ -76,6 +79,7 @@ def come_back_as_a_broker_that_is_slow_to_lead(
     link.heal()
     link.levers.delay_s = ANSWERS_LATE_BY_S
     await_records(scene, DEVICES + 1 + 2)
+    assert 0 == link.refused[gap], "nothing was refused: the test proves nothing"
     link.refused.clear()
     reckoning = scene.reckon_when_quiet(bridge)
 
@@ -108,3 +112,43 @@ def test_with_one_request_in_flight_it_doubles_nothing(scene: Scene, link: Produ
 
     reckoning.assert_nothing_doubled()
     assert [] == bridge.events(EVENT)
+
+
+@pytest.mark.parametrize("requests_in_flight_max", [1, 5])
+def test_a_refusal_while_something_is_in_doubt_doubles_it_and_is_told(
+    scene: Scene, link: ProduceProxy, requests_in_flight_max: int
+) -> None:
+    scene.create_topics(partitions=2, telemetry={"max.message.bytes": "20000"})
+    bridge = scene.start(
+        kafka={
+            "bootstrap_servers": link.bootstrap,
+            "requests_in_flight_max": requests_in_flight_max,
+        },
+        spool={"after_s": SPOOL_AFTER_S},
+    )
+    devices = scene.devices()
+    devices.publish([telemetry(f"device-{number}", 0) for number in range(DEVICES)])
+    scene.await_nothing_in_flight(bridge)
+    device_of = {each.partition: (each.key or b"").decode() for each in scene.read().telemetry}
+    doubt = (scene.telemetry, 1)
+
+    devices.publish([telemetry(device_of[0], 1, filler="x" * 30_000)])
+    scene.await_nothing_in_flight(bridge)
+    told_without_doubt = bridge.events(EVENT)
+    link.answers_lost_of = doubt
+    send_one(devices, device_of[1], 1)
+    await_lost(link, doubt, 1)
+    link.refuse()
+    link.cut()
+    link.answers_lost_of = None
+    link.refused = Counter({doubt: WITHOUT_END})
+    devices.publish([telemetry(device_of[0], 2, filler="x" * 30_000)])
+    link.heal()
+    bridge.wait_for_event(EVENT)
+    link.refused.clear()
+    reckoning = scene.reckon_when_quiet(bridge)
+
+    report(f"doubled: {reckoning.duplicates}; told: {bridge.events(EVENT)}")
+    assert [] == told_without_doubt
+    reckoning.assert_holds()
+    assert 1 == reckoning.duplicates <= told_doubled(bridge)

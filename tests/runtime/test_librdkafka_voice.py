@@ -12,6 +12,7 @@ BUMP = (
     "[thrd:kafka:9092/1]: Beginning partition drain in state Assigned for PID{Id:0,Epoch:0}"
     " epoch bump for 1 partition(s) with in-flight requests: skipped sequence numbers"
 )
+RETRY = "[thrd:kafka:9092/1]: t [3] beginning partition drain: drain before retrying"
 OTHERS = [
     BUMP.replace("Assigned", "DrainBump"),
     "[thrd:kafka:9092/1]: All partitions drained, bumped epoch to PID{Id:0,Epoch:1}",
@@ -53,6 +54,19 @@ def heard(line: str, level: int = logging.DEBUG) -> list[str]:
 
 def test_the_first_line_of_an_epoch_bump_is_heard_with_its_reason() -> None:
     assert ["skipped sequence numbers"] == heard(BUMP)
+
+
+def test_a_bump_after_a_refusal_is_heard_while_something_waits_for_a_retry() -> None:
+    reasons: list[str] = []
+    voice = Voice({}, reasons.append)
+    gap = BUMP.replace("skipped sequence numbers", "message sequence gap")
+
+    for line in (gap, RETRY, gap):
+        voice.log(logging.DEBUG, TEXT, "DRAIN", "b#producer-1", line)
+    voice.is_in_doubt = False
+    voice.log(logging.DEBUG, TEXT, "DRAIN", "b#producer-1", gap)
+
+    assert ["message sequence gap"] == reasons
 
 
 @pytest.mark.parametrize("line", OTHERS)
