@@ -13,8 +13,16 @@ _CONTEXT: Final = "eos"
 
 # rdkafka_idempotence.c, rd_kafka_idemp_drain_epoch_bump0(): the first of a bump, not the others.
 _BUMP: Final = re.compile(r"in state Assigned for .* epoch bump for .*: (?P<reason>[^:]+)\Z")
+# rd_kafka_idemp_drain_done(): all was answered or given up, and is numbered anew from here.
+_BUMPED: Final = "All partitions drained, bumped epoch to "
 # rd_kafka_handle_Produce_error(): an answer was lost, or was an error that is tried again.
-_RETRY: Final = "beginning partition drain: drain before retrying"
+_RETRY: Final = re.compile(
+    r"(?P<partition>\S+ \[\d+\]) beginning partition drain: drain before retrying\Z"
+)
+# rd_kafka_handle_OutOfOrderSequence(), just before the line of that retry: Kafka has none of it.
+_OUT_OF_SEQUENCE: Final = re.compile(
+    r"ProduceRequest for (?P<partition>\S+ \[\d+\]) with .* due to skipped sequence numbers "
+)
 _GAP: Final = "message sequence gap"
 """The reason of the bump after a record that Kafka refused for good."""
 _LOGGER: Final = logging.getLogger("librdkafka")
@@ -45,6 +53,10 @@ class Voice:
         """
         self._level = _level_of(str(properties.get("log_level", _LEVEL_BY_DEFAULT)))
         self._on_epoch_bumped = on_epoch_bumped
+        self._harmless: str | None = None
+        """Why the bump under way was begun, where by then every answer had been heard."""
+        self._out_of_sequence: set[str] = set()
+        """Partitions with a request refused for its place alone, until the bump is over."""
         self.is_in_doubt = False
         """Whether something was to be tried again; whoever has no record under way lets it be."""
 
@@ -52,14 +64,30 @@ class Voice:
         """Take a line: its level as logging has it, and facility, client and line as arguments."""
         if level >= self._level:
             _LOGGER.log(level, text, *arguments)
-        if level != logging.DEBUG:
-            return
-        line = arguments[-1]
-        if line.endswith(_RETRY):
-            self.is_in_doubt = True
-        elif (bump := _BUMP.search(line)) and (self.is_in_doubt or bump["reason"] != _GAP):
-            # After a refusal every other answer was heard, unless something waits for a retry.
-            self._on_epoch_bumped(bump["reason"])
+        if level == logging.DEBUG:
+            self._hear(arguments[-1])
+
+    def _hear(self, line: str) -> None:
+        if refused := _OUT_OF_SEQUENCE.search(line):
+            self._out_of_sequence.add(refused["partition"])
+        elif retry := _RETRY.search(line):
+            if retry["partition"] not in self._out_of_sequence:
+                self._doubt()
+        elif bump := _BUMP.search(line):
+            if self.is_in_doubt or bump["reason"] != _GAP:
+                self._on_epoch_bumped(bump["reason"])
+            else:
+                self._harmless = bump["reason"]
+        elif _BUMPED in line:
+            # Whatever was in doubt has been told, and goes out as if for the first time.
+            self._harmless, self.is_in_doubt = None, False
+            self._out_of_sequence.clear()
+
+    def _doubt(self) -> None:
+        self.is_in_doubt = True
+        if self._harmless is not None:
+            self._on_epoch_bumped(self._harmless)
+            self._harmless = None
 
 
 def _level_of(log_level: str) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.scene import Scene, await_in_flight, report, told_doubled
 from tests.support.bridge_process import BridgeProcess
-from tests.support.devices import Publisher, telemetry
+from tests.support.devices import DeviceMessage, Publisher, telemetry
 from tests.support.eventually import eventually
 from tests.support.kafka_choice import ChosenKafka
 from tests.support.oracle import Reckoning
@@ -15,6 +15,7 @@ from tests.support.produce_proxy import Place, ProduceProxy
 
 DEVICES = 8
 EVENT = "kafka_records_may_be_doubled"
+UNDER_LOAD, EVERY_REFUSED = 200, 20
 WITHOUT_END = 1_000_000
 SPOOL_AFTER_S = 20.0
 """So that nothing goes over the disk meanwhile."""
@@ -114,10 +115,10 @@ def test_with_one_request_in_flight_it_doubles_nothing(scene: Scene, link: Produ
     assert [] == bridge.events(EVENT)
 
 
-@pytest.mark.parametrize("requests_in_flight_max", [1, 5])
-def test_a_refusal_while_something_is_in_doubt_doubles_it_and_is_told(
-    scene: Scene, link: ProduceProxy, requests_in_flight_max: int
-) -> None:
+def start_with_a_device_in_each_partition(
+    scene: Scene, link: ProduceProxy, *, requests_in_flight_max: int = 5
+) -> tuple[BridgeProcess, Publisher, dict[int, str]]:
+    """Start with two partitions that refuse large records, and find whose device is whose."""
     scene.create_topics(partitions=2, telemetry={"max.message.bytes": "20000"})
     bridge = scene.start(
         kafka={
@@ -130,9 +131,23 @@ def test_a_refusal_while_something_is_in_doubt_doubles_it_and_is_told(
     devices.publish([telemetry(f"device-{number}", 0) for number in range(DEVICES)])
     scene.await_nothing_in_flight(bridge)
     device_of = {each.partition: (each.key or b"").decode() for each in scene.read().telemetry}
+    return bridge, devices, device_of
+
+
+def refused_for_good(device_id: str, number: int) -> DeviceMessage:
+    return telemetry(device_id, number, filler="x" * 30_000)
+
+
+@pytest.mark.parametrize("requests_in_flight_max", [1, 5])
+def test_a_refusal_while_something_is_in_doubt_doubles_it_and_is_told(
+    scene: Scene, link: ProduceProxy, requests_in_flight_max: int
+) -> None:
+    bridge, devices, device_of = start_with_a_device_in_each_partition(
+        scene, link, requests_in_flight_max=requests_in_flight_max
+    )
     doubt = (scene.telemetry, 1)
 
-    devices.publish([telemetry(device_of[0], 1, filler="x" * 30_000)])
+    devices.publish([refused_for_good(device_of[0], 1)])
     scene.await_nothing_in_flight(bridge)
     told_without_doubt = bridge.events(EVENT)
     link.answers_lost_of = doubt
@@ -142,7 +157,7 @@ def test_a_refusal_while_something_is_in_doubt_doubles_it_and_is_told(
     link.cut()
     link.answers_lost_of = None
     link.refused = Counter({doubt: WITHOUT_END})
-    devices.publish([telemetry(device_of[0], 2, filler="x" * 30_000)])
+    devices.publish([refused_for_good(device_of[0], 2)])
     link.heal()
     bridge.wait_for_event(EVENT)
     link.refused.clear()
@@ -152,3 +167,45 @@ def test_a_refusal_while_something_is_in_doubt_doubles_it_and_is_told(
     assert [] == told_without_doubt
     reckoning.assert_holds()
     assert 1 == reckoning.duplicates <= told_doubled(bridge)
+
+
+def test_an_answer_lost_after_a_refusal_while_it_is_awaited_doubles_it_and_is_told(
+    scene: Scene, link: ProduceProxy
+) -> None:
+    bridge, devices, device_of = start_with_a_device_in_each_partition(scene, link)
+    doubt = (scene.telemetry, 1)
+
+    link.answers_lost_of = doubt
+    send_one(devices, device_of[1], 1)
+    await_lost(link, doubt, 1)
+    devices.publish([refused_for_good(device_of[0], 1)])
+    bridge.wait_for_event("kafka_batch_refused")
+    link.answers_lost_of = None
+    link.cut()
+    reckoning = scene.reckon_when_quiet(bridge)
+
+    report(f"doubled: {reckoning.duplicates}; told: {bridge.events(EVENT)}")
+    reckoning.assert_holds()
+    assert 1 == reckoning.duplicates <= told_doubled(bridge)
+
+
+def test_refusals_under_load_are_not_told_as_doubled_where_every_answer_was_heard(
+    scene: Scene, link: ProduceProxy
+) -> None:
+    bridge, devices, device_of = start_with_a_device_in_each_partition(scene, link)
+    link.levers.delay_s = ANSWERS_LATE_BY_S
+
+    devices.publish(
+        [
+            (telemetry if number % EVERY_REFUSED else refused_for_good)(device_id, number)
+            for number in range(1, UNDER_LOAD)
+            for device_id in device_of.values()
+        ]
+    )
+    reckoning = scene.reckon_when_quiet(bridge)
+
+    reckoning.assert_nothing_lost()
+    reckoning.assert_nothing_doubled()
+    assert len(reckoning.disordered) <= bridge.metric("bridge_records_reordered_total")
+    assert bridge.events("kafka_record_refused"), "nothing was refused: the test proves nothing"
+    assert [] == bridge.events(EVENT)

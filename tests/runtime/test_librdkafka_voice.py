@@ -13,9 +13,19 @@ BUMP = (
     " epoch bump for 1 partition(s) with in-flight requests: skipped sequence numbers"
 )
 RETRY = "[thrd:kafka:9092/1]: t [3] beginning partition drain: drain before retrying"
+GAP = BUMP.replace("skipped sequence numbers", "message sequence gap")
+BUMPED = "[thrd:kafka:9092/1]: All partitions drained, bumped epoch to PID{Id:0,Epoch:1}"
+OUT_OF_SEQUENCE = (
+    "[thrd:kafka:9092/1]: kafka:9092/1: ProduceRequest for t [3] with 2 message(s) failed due to"
+    " skipped sequence numbers (PID{Id:0,Epoch:0}, base seq 7 > next seq 6) caused by previous"
+    " failed request (MSG_SIZE_TOO_LARGE, actions Permanent, base seq 6..6, base msgid 7, 3ms ago):"
+    " recovering and retrying"
+)
 OTHERS = [
+    RETRY,
+    OUT_OF_SEQUENCE,
     BUMP.replace("Assigned", "DrainBump"),
-    "[thrd:kafka:9092/1]: All partitions drained, bumped epoch to PID{Id:0,Epoch:1}",
+    BUMPED,
     "[thrd:main]: Idempotent producer state change Assigned -> DrainBump",
 ]
 
@@ -46,9 +56,14 @@ def levels() -> Iterator[Levels]:
     logger.disabled = before[1]
 
 
-def heard(line: str, level: int = logging.DEBUG) -> list[str]:
+def speak(voice: Voice, *lines: str) -> None:
+    for line in lines:
+        voice.log(logging.DEBUG, TEXT, "DRAIN", "b#producer-1", line)
+
+
+def heard(*lines: str) -> list[str]:
     reasons: list[str] = []
-    Voice({}, reasons.append).log(level, TEXT, "DRAIN", "b#producer-1", line)
+    speak(Voice({}, reasons.append), *lines)
     return reasons
 
 
@@ -56,22 +71,59 @@ def test_the_first_line_of_an_epoch_bump_is_heard_with_its_reason() -> None:
     assert ["skipped sequence numbers"] == heard(BUMP)
 
 
-def test_a_bump_after_a_refusal_is_heard_while_something_waits_for_a_retry() -> None:
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param([RETRY, GAP, BUMPED], id="before the bump"),
+        pytest.param([GAP, RETRY, BUMPED], id="while all is awaited"),
+        pytest.param([GAP, OUT_OF_SEQUENCE, RETRY.replace("[3]", "[4]"), BUMPED], id="elsewhere"),
+        pytest.param([GAP, OUT_OF_SEQUENCE, RETRY, BUMPED, RETRY, GAP], id="there, later"),
+    ],
+)
+def test_a_bump_after_a_refusal_is_told_once_where_an_answer_is_missing(lines: list[str]) -> None:
+    assert ["message sequence gap"] == heard(*lines)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param([GAP, BUMPED, GAP, BUMPED], id="nothing waits"),
+        pytest.param(
+            [GAP, OUT_OF_SEQUENCE, RETRY, BUMPED, GAP, BUMPED], id="refused for its place"
+        ),
+        pytest.param([GAP, BUMPED, RETRY], id="after it"),
+    ],
+)
+def test_a_bump_after_a_refusal_is_not_told_where_every_answer_was_heard(lines: list[str]) -> None:
+    assert [] == heard(*lines)
+
+
+def test_what_a_bump_numbered_anew_is_not_told_again_by_the_next() -> None:
+    assert ["skipped sequence numbers"] == heard(RETRY, BUMP, BUMPED, GAP, BUMPED)
+
+
+def test_whoever_has_nothing_under_way_ends_the_doubt() -> None:
     reasons: list[str] = []
     voice = Voice({}, reasons.append)
-    gap = BUMP.replace("skipped sequence numbers", "message sequence gap")
 
-    for line in (gap, RETRY, gap):
-        voice.log(logging.DEBUG, TEXT, "DRAIN", "b#producer-1", line)
+    speak(voice, RETRY)
     voice.is_in_doubt = False
-    voice.log(logging.DEBUG, TEXT, "DRAIN", "b#producer-1", gap)
+    speak(voice, GAP)
 
-    assert ["message sequence gap"] == reasons
+    assert [] == reasons
 
 
 @pytest.mark.parametrize("line", OTHERS)
 def test_no_other_line_is_taken_for_one(line: str) -> None:
     assert [] == heard(line)
+
+
+def test_only_what_is_said_for_debugging_is_heard() -> None:
+    reasons: list[str] = []
+
+    Voice({}, reasons.append).log(logging.INFO, TEXT, "DRAIN", "b#producer-1", BUMP)
+
+    assert [] == reasons
 
 
 @pytest.mark.parametrize(
