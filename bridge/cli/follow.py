@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bridge.cli.arguments import add_config, load_from
 from bridge.cli.showcase import bounds
-from bridge.config.paths import quoted
+from bridge.config.paths import quoted, quoted_path
 from bridge.errors import ExitCode, UnavailableError, UsageError
 from bridge.runtime.follow_requests import DEVICE_CHARACTERS_MAX, Request, ask
 from bridge.runtime.following import FOLLOW_MAX_S, FOLLOW_S
@@ -96,7 +96,7 @@ def execute(arguments: argparse.Namespace) -> int:
     directory: Path = arguments.state_directory or state_directory(
         config.mqtt.client_id, os.environ
     )
-    where = f"state directory {quoted(str(directory))}"
+    where = f"state directory {quoted_path(directory)}"
     owner = client_id_in(directory)
     if owner not in (None, config.mqtt.client_id):
         raise UnavailableError(

@@ -10,7 +10,7 @@ from typing import Final
 from bridge.cli.arguments import directory
 from bridge.cli.placing import Place, Placed
 from bridge.cli.shipped import read_shipped
-from bridge.config.paths import escaped, quoted
+from bridge.config.paths import escaped, quoted_path
 from bridge.errors import ExitCode, UsageError
 
 PROGRAM: Final = "mqtt-kafka-bridge"
@@ -157,7 +157,7 @@ def _prefix(given: Path | None, root: Path) -> Path:
     prefix = Path(sys.prefix) if given is None else given
     if not _IS_PLAIN(str(prefix)):
         raise UsageError(
-            f"prefix {quoted(str(prefix))} cannot stand in a unit: write an absolute path of"
+            f"prefix {quoted_path(prefix)} cannot stand in a unit: write an absolute path of"
             " letters, digits and /._+@-"
         )
     # In a virtual environment the interpreter is a link, and what it leads to has to be seen too.
@@ -166,7 +166,7 @@ def _prefix(given: Path | None, root: Path) -> Path:
         for hidden in _HIDDEN:
             if path.is_relative_to(hidden):
                 raise UsageError(
-                    f"{quoted(str(path))} cannot be seen by the service, whose sandbox hides"
+                    f"{quoted_path(path)} cannot be seen by the service, whose sandbox hides"
                     f" {hidden}: install the bridge with an interpreter outside, such as"
                     f" python3 -m venv {SHIPPED_PREFIX}, or name it with --prefix"
                 )

@@ -8,7 +8,7 @@ from msgspec import structs
 from bridge.cli.arguments import add_config, load_from
 from bridge.cli.follow import add_span, device_id
 from bridge.cli.serving import open_log, serve_to_the_end
-from bridge.config.paths import quoted
+from bridge.config.paths import quoted_path
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ConfigError
 from bridge.runtime import fault_points
@@ -69,6 +69,6 @@ def _follow(arguments: argparse.Namespace, config: BridgeConfig) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         ask(directory, Request(arguments.device, arguments.for_s))
     except OSError as error:
-        where = f"state directory {quoted(str(directory))}"
+        where = f"state directory {quoted_path(directory)}"
         reason = (error.strerror or str(error)).lower()
         raise ConfigError([f"{where}: cannot leave a request to follow: {reason}"]) from None

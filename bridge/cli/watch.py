@@ -5,7 +5,7 @@ import os
 
 from bridge.cli.arguments import add_config, load_from
 from bridge.cli.serving import open_log, serve_to_the_end
-from bridge.config.paths import quoted
+from bridge.config.paths import quoted_path
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ConfigError
 from bridge.runtime.watch import watch
@@ -41,7 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
     loaded = load_from(arguments)
     config = loaded.config
     if problems := _problems(config):
-        where = f"config file {quoted(str(arguments.config))}"
+        where = f"config file {quoted_path(arguments.config)}"
         raise ConfigError([f"{where}: {each}" for each in problems])
     log = open_log(loaded)
     serve_to_the_end(

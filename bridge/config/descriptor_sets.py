@@ -6,7 +6,7 @@ Needs the `protobuf` package only where the configuration has such a table.
 from collections.abc import Iterator
 from pathlib import Path
 
-from bridge.config.paths import key_text, quoted
+from bridge.config.paths import key_text, quoted_path
 from bridge.config.problems import Problem
 from bridge.config.protobuf_rules import PROTOC, check_protobuf
 from bridge.config.regular_files import open_regular
@@ -49,7 +49,7 @@ def _judge(name: str, section: ProtobufSection, content: bytes | str) -> Iterato
 
 def _read(section: ProtobufSection) -> bytes | str:
     """Give the file's bytes, or the text that says why there are none."""
-    where = f"file {quoted(section.descriptor_set)}"
+    where = f"file {quoted_path(section.descriptor_set)}"
     try:
         with open_regular(Path(section.descriptor_set)) as file:
             content = file.read(DESCRIPTOR_SET_BYTES_MAX + 1)

@@ -23,6 +23,7 @@ from bridge.config.paths import (
     is_text,
     key_text,
     quoted,
+    quoted_path,
     shown,
     too_deep,
 )
@@ -56,7 +57,7 @@ class Layers:
         Raises:
             ConfigError: it cannot be read or is no TOML, so nothing else can be said of it.
         """
-        where = f"config file {quoted(str(path))}"
+        where = f"config file {quoted_path(path)}"
         content = toml_text.read(
             path, where, bytes_max=FILE_BYTES_MAX, remedy="--config names the file"
         )

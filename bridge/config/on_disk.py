@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bridge.config import descriptor_sets, secrets
-from bridge.config.paths import KeyPath, quoted
+from bridge.config.paths import KeyPath, quoted_path
 from bridge.config.problems import Problem
 from bridge.config.regular_files import open_regular
 from bridge.config.rules import secrets_of
@@ -54,8 +54,8 @@ def check(config: BridgeConfig, environment: Mapping[str, str]) -> Iterator[Prob
         if problem is not None:
             yield Problem(
                 ("spool", "directory"),
-                f"directory {quoted(spool.directory)} {problem}: choose one that the bridge may"
-                " write, or set spool.bytes_max = 0",
+                f"directory {quoted_path(spool.directory)} {problem}: choose one that the bridge"
+                " may write, or set spool.bytes_max = 0",
             )
 
 
@@ -70,13 +70,13 @@ def _directory_problem(directory: Path) -> str | None:
     try:
         while not there.exists() and there != there.parent:
             if there.is_symlink():
-                return f"cannot be made, since {quoted(str(there))} is a link that leads nowhere"
+                return f"cannot be made, since {quoted_path(there)} is a link that leads nowhere"
             there = there.parent
     except OSError as error:
         return f"cannot be looked at: {error.strerror}"
     except ValueError:
         return "has a name that is no path"
-    prefix = "" if there == directory else f"cannot be made, since {quoted(str(there))} "
+    prefix = "" if there == directory else f"cannot be made, since {quoted_path(there)} "
     if not there.is_dir():
         return f"{prefix}is no directory"
     if not os.access(there, os.W_OK | os.X_OK):
@@ -124,9 +124,9 @@ def _reading_problem(file: Path, *, begins_with: bytes) -> str | None:
             content = opened.read(PEM_BYTES_MAX)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is no path"
-        return f"file {quoted(str(file))} could not be read: {reason}; {secrets.REMEDY}"
+        return f"file {quoted_path(file)} could not be read: {reason}; {secrets.REMEDY}"
     if begins_with not in content:
-        return f"file {quoted(str(file))} has no PEM block; convert it with openssl"
+        return f"file {quoted_path(file)} has no PEM block; convert it with openssl"
     return None
 
 
@@ -135,7 +135,7 @@ def _check_private(path: KeyPath, file: Path) -> Iterator[Problem]:
     if mode & _OTHERS:
         yield Problem(
             path,
-            f"file {quoted(str(file))} has mode {mode:04o}, so others than its owner may read or"
+            f"file {quoted_path(file)} has mode {mode:04o}, so others than its owner may read or"
             " write it; chmod 600",
             is_warning=True,
         )

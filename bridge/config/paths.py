@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -32,6 +33,11 @@ def quoted(text: str) -> str:
     """Put text between quotes, cut when long, with whatever no terminal should see escaped."""
     cut = text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + "..."
     return '"' + escaped(cut) + '"'
+
+
+def quoted_path(path: Path | str) -> str:
+    """Put the path of a file between quotes, whole: its end is what tells it from others."""
+    return '"' + escaped(str(path)) + '"'
 
 
 def escaped(text: str) -> str:

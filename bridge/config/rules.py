@@ -9,7 +9,7 @@ from typing import Final
 
 from bridge.config.addresses import host_and_port, is_host, is_loopback
 from bridge.config.librdkafka_properties import LINGERS
-from bridge.config.paths import KeyPath, quoted
+from bridge.config.paths import KeyPath, quoted, quoted_path
 from bridge.config.problems import Problem
 from bridge.config.secrets import named_sources
 from bridge.config.sections import BridgeConfig, MqttSection, OpsSection, Route, Secret
@@ -328,8 +328,8 @@ def _check_spool(config: BridgeConfig) -> Iterator[Problem]:
     if spool.directory is not None and not PurePath(spool.directory).is_absolute():
         yield Problem(
             ("spool", "directory"),
-            f"{quoted(spool.directory)} is relative: started in another directory, the bridge would"
-            " not find what it still owes to Kafka; write the whole path",
+            f"{quoted_path(spool.directory)} is relative: started in another directory, the bridge"
+            " would not find what it still owes to Kafka; write the whole path",
         )
     if not spool.bytes_max:
         return

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bridge.config.paths import is_text, quoted
+from bridge.config.paths import is_text, quoted, quoted_path
 from bridge.config.regular_files import open_regular
 from bridge.config.sections import Secret
 from bridge.errors import ConfigError
@@ -27,7 +27,8 @@ def read(secret: Secret, environment: Mapping[str, str]) -> str:
     sources = named_sources(secret)
     if len(sources) != 1:
         raise ConfigError(["a secret names exactly one of file, env or credential"])
-    where = f"{_KINDS[sources[0]]} {quoted(getattr(secret, sources[0]))}"
+    name = str(getattr(secret, sources[0]))
+    where = f"{_KINDS[sources[0]]} {quoted(name) if secret.file is None else quoted_path(name)}"
     if secret.env is not None:
         text = _read_variable(secret.env, environment, where)
     else:

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from bridge.config import toml_text
-from bridge.config.paths import quoted
+from bridge.config.paths import quoted_path
 from bridge.config.regular_files import open_regular
 from bridge.fleet.registry import DeviceEntry, Entries, Interning
 from bridge.fleet.registry_file import FILE_BYTES_MAX, parse_registry
@@ -47,7 +47,7 @@ def read_registry_file(path: Path) -> dict[str, DeviceEntry]:
     Raises:
         ConfigError: With every problem there is, one line each.
     """
-    where = f"registry file {quoted(str(path))}"
+    where = f"registry file {quoted_path(path)}"
     content = toml_text.read(
         path, where, bytes_max=FILE_BYTES_MAX, remedy="write the path of a file that is there"
     )

@@ -9,7 +9,14 @@ import pytest
 from bridge.cli.showcase.publisher import MqttEndpoint
 from bridge.config import load, on_disk, secrets
 from bridge.config.regular_files import open_regular
-from bridge.config.sections import BridgeConfig, KafkaSection, MqttTls, OpsSection, Secret
+from bridge.config.sections import (
+    BridgeConfig,
+    KafkaSection,
+    MqttTls,
+    OpsSection,
+    Secret,
+    SpoolSection,
+)
 from bridge.errors import ConfigError, UnavailableError
 from bridge.runtime.tls import client_context
 
@@ -96,3 +103,23 @@ def test_a_token_is_one_that_a_client_can_send(tmp_path: Path, token: str, *, is
     found = [each.path for each in on_disk.check(BridgeConfig(ops=ops), {})]
 
     assert found == ([] if is_one else [("ops", "token")])
+
+
+def test_the_path_of_a_file_is_told_whole_however_long(tmp_path: Path) -> None:
+    directory = tmp_path / ("d" * 200)
+    config = BridgeConfig(spool=SpoolSection(directory=str(directory)))
+    directory.write_text("in the way of a directory")
+
+    with pytest.raises(ConfigError) as no_file:
+        load(directory / "bridge.toml", environment={})
+    with pytest.raises(ConfigError) as no_secret:
+        secrets.read(Secret(file=str(directory / "password")), {})
+    told = [
+        *no_file.value.problems,
+        *no_secret.value.problems,
+        *(each.text for each in on_disk.check(config, {})),
+    ]
+
+    assert 3 == len(told)
+    assert all(f'"{directory}' in each for each in told), told
+    assert not any("..." in each for each in told), told

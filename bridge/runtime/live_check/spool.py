@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from bridge.config.paths import quoted
+from bridge.config.paths import quoted_path
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ConfigError
 from bridge.runtime.live_check.points import Group, Point, Scribe
@@ -55,11 +55,11 @@ def look_at_directory(directory: Path, *, bytes_wanted: int) -> Point:
     except OSError as error:
         return SAY.wrong(
             _DIRECTORY,
-            f"directory {quoted(str(directory))} is not writable: {error.strerror}",
+            f"directory {quoted_path(directory)} is not writable: {error.strerror}",
             "give it to the user of the bridge, or write another spool.directory",
         )
     free = room.f_bavail * room.f_frsize
-    value = f"directory {quoted(str(directory))} is writable, {free} bytes free"
+    value = f"directory {quoted_path(directory)} is writable, {free} bytes free"
     if own_bytes:
         value += f", {own_bytes} in the spool"
     if free + own_bytes < bytes_wanted:  # What the file has it uses again.
@@ -87,7 +87,7 @@ def look_at_file(directory: Path, *, client_id: str) -> Point:
     except (sqlite3.Error, OSError) as error:
         return SAY.not_proven(
             _FILE,
-            f"{quoted(str(path))} cannot be read: {error}",
+            f"{quoted_path(path)} cannot be read: {error}",
             "a start checks every page, and sets a corrupt spool aside (spool_set_aside)",
         )
     return SAY.ok(_FILE, "is of this client id and of a format that this version reads")
