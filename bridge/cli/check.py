@@ -13,11 +13,12 @@ from bridge.cli.dead_letters.options import read_instant
 from bridge.config import secrets
 from bridge.config.changes import renewed_by_restart, renewed_live
 from bridge.config.layout_rules import layout_bytes
-from bridge.config.paths import quoted
+from bridge.config.paths import quoted, quoted_path
 from bridge.config.sections import BridgeConfig, Route
 from bridge.errors import ExitCode, UsageError
+from bridge.kafka.properties import Properties
 from bridge.runtime.event_loop import choose_loop
-from bridge.runtime.kafka_producer import Properties, kafka_properties, try_properties
+from bridge.runtime.kafka_producer import kafka_properties, try_properties
 from bridge.runtime.registry_disk import read_registry_file
 
 LISTEN_S = 2.0
@@ -208,7 +209,7 @@ def _summarise_registry(config: BridgeConfig) -> list[str]:
     if section.file is None:
         return [f"  registry in Kafka topic {quoted(section.kafka_topic or '')}"]
     entries = read_registry_file(Path(section.file))
-    return [f"  registry of {len(entries)} devices in file {quoted(section.file)}"]
+    return [f"  registry of {len(entries)} devices in file {quoted_path(section.file)}"]
 
 
 def _summarise_format(route: Route, config: BridgeConfig) -> str:
@@ -229,7 +230,7 @@ def _summarise(config: BridgeConfig, arguments: argparse.Namespace) -> list[str]
     mqtt = config.mqtt
     tls = "TLS" if mqtt.tls is not None else "no TLS"
     lines = [
-        f"ok: config file {quoted(str(arguments.config))}",
+        f"ok: config file {quoted_path(arguments.config)}",
         f"  MQTT broker {mqtt.host} port {mqtt.port}, {tls}, client id {quoted(mqtt.client_id)}",
         f"  Kafka cluster {config.kafka.bootstrap_servers}",
     ]
@@ -241,7 +242,7 @@ def _summarise(config: BridgeConfig, arguments: argparse.Namespace) -> list[str]
     lines.append(f"  dead letters to Kafka topic {quoted(config.dead_letter.kafka_topic)}")
     spool = config.spool
     if spool.bytes_max:
-        where = quoted(spool.directory) if spool.directory else "the state directory"
+        where = quoted_path(spool.directory) if spool.directory else "the state directory"
         lines.append(
             f"  spool in {where}, up to {spool.bytes_max} bytes, for what Kafka does not"
             f" confirm within {spool.after_s:g} s"

@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from bridge.config import load
-from bridge.config.paths import quoted
+from bridge.config.paths import quoted, quoted_path
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ExitCode, UsageError
+from bridge.kafka.properties import Properties
 from bridge.pipeline.decode import decoding_of
 from bridge.pipeline.differences import Change, Group, GroupKey
 from bridge.pipeline.rule_set import RuleSet
 from bridge.pipeline.sampling import Sampling, Side, Source
 from bridge.runtime.dead_letter_topic import letter_of
-from bridge.runtime.kafka_producer import Properties
 from bridge.runtime.kafka_reading import as_bytes
 from bridge.runtime.known_telemetry import read_registry
 from bridge.runtime.sample_reader import read_sample
@@ -78,7 +78,7 @@ def _sides(
     if on_trial is None:
         raise UsageError(
             "--sample has nothing to compare with: write [shadow] into"
-            f" {quoted(str(arguments.config))}, or name the configuration in force with"
+            f" {quoted_path(arguments.config)}, or name the configuration in force with"
             " --against FILE"
         )
     return Side(rules, registry), Side(on_trial, registry), ("[validation]", "[shadow]")

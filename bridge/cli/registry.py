@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bridge.cli.arguments import add_config, load_from, print_warnings
-from bridge.config.paths import quoted
+from bridge.config.paths import quoted, quoted_path
 from bridge.errors import ConfigError, ExitCode
 from bridge.runtime.kafka_producer import kafka_properties, try_properties
 from bridge.runtime.registry_disk import read_registry_file
@@ -62,7 +62,7 @@ def execute(arguments: argparse.Namespace) -> int:
     registry = loaded.config.registry
     kafka_topic = registry.kafka_topic if registry is not None else None
     if kafka_topic is None:
-        where = f"config file {quoted(str(arguments.config))}"
+        where = f"config file {quoted_path(arguments.config)}"
         raise ConfigError([f"{where}: registry.kafka_topic: {_NO_TOPIC}"])
     wanted = read_registry_file(arguments.file)
     properties = kafka_properties(loaded.config, os.environ)

@@ -1,7 +1,7 @@
 """The producer's configuration: what the promise rests on, what is tuned, what is added."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from bridge.config.librdkafka_properties import LINGER, LINGERS
 from bridge.config.sections import KafkaSection
@@ -13,7 +13,9 @@ MESSAGE_BYTES_MAX: Final = 1_000_000
 RECORD_OVERHEAD_BYTES: Final = 512
 """Framing of a record beside key, value and headers, rounded up generously."""
 
-Value = str | int | float | bool
+Value: TypeAlias = str | int | float | bool
+Properties: TypeAlias = Mapping[str, Value]
+"""What librdkafka is built with."""
 
 
 def producer_properties(

@@ -1,11 +1,12 @@
 """Facts become log lines: one event, one line, never an exception, never a wait.
 
 structlog carries the event; the catalogue gives its level, `RepeatLimiter` its measure, and the
-renderers here its form. Everything is called from the event loop's thread only.
+renderers here its form. Libraries log from any thread, so each method may be called from any.
 """
 
 import logging
 import os
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
@@ -15,7 +16,7 @@ from typing import IO, Any, Literal, TypeAlias
 
 import msgspec
 
-from bridge.config.paths import quoted
+from bridge.config.paths import quoted_path
 from bridge.config.sections import LogSection
 from bridge.errors import ConfigError
 from bridge.observe import journal
@@ -71,6 +72,8 @@ class EventLog:
         self._unix_now = unix_now
         self._monotonic_now = monotonic_now
         self._limiter = RepeatLimiter()
+        self._lock = threading.RLock()
+        """Held while counts and lines change; the loop's thread waits for one line at most."""
         self._logger = structlog.wrap_logger(
             _LevelLogger(lines),
             processors=[self._stamp, lambda _logger, _method, fields: renderer(fields)],
@@ -103,13 +106,14 @@ class EventLog:
         if entry.level not in self._written_levels:
             return
         key = (event, str(fields.get(entry.repeats_by, "")))
-        suppressed = self._limiter.admit(key, self._monotonic_now())
-        if suppressed is None:
-            self.lines_suppressed += 1
-            return
-        if suppressed:
-            fields["suppressed"] = suppressed
-        getattr(self._logger, entry.level)(event, **fields)
+        with self._lock:
+            suppressed = self._limiter.admit(key, self._monotonic_now())
+            if suppressed is None:
+                self.lines_suppressed += 1
+                return
+            if suppressed:
+                fields["suppressed"] = suppressed
+            getattr(self._logger, entry.level)(event, **fields)
 
     def emit_always(self, event: str, /, **fields: object) -> None:
         """Write an event whatever the level of the log, and however often it comes.
@@ -119,27 +123,31 @@ class EventLog:
         entry = CATALOGUE.get(event)
         assert entry is not None, f"event {event!r} is not in the catalogue"
         assert entry.allowed.issuperset(fields), f"event {event!r} has no such field"
-        getattr(self._logger, entry.level)(event, **fields)
+        with self._lock:
+            getattr(self._logger, entry.level)(event, **fields)
 
     def tick(self) -> None:
         """Write what waits and report what was left out; for a timer of about a second."""
-        for (event, value), suppressed in self._limiter.expire(self._monotonic_now()):
-            self._report_suppressed(event, value, suppressed)
-        if self._lines.flush() and self._lines.lines_lost > self._reported_lost:
-            lost = self._lines.lines_lost - self._reported_lost
-            self._reported_lost += lost
-            self.emit("log_lines_lost", lost=lost)
+        with self._lock:
+            for (event, value), suppressed in self._limiter.expire(self._monotonic_now()):
+                self._report_suppressed(event, value, suppressed)
+            if self._lines.flush() and self._lines.lines_lost > self._reported_lost:
+                lost = self._lines.lines_lost - self._reported_lost
+                self._reported_lost += lost
+                self.emit("log_lines_lost", lost=lost)
 
     def report_suppressed(self) -> None:
         """Report every count now, so that what is said next is the last word."""
-        for (event, value), suppressed in self._limiter.expire(float("inf")):
-            self._report_suppressed(event, value, suppressed)
+        with self._lock:
+            for (event, value), suppressed in self._limiter.expire(float("inf")):
+                self._report_suppressed(event, value, suppressed)
 
     def close(self) -> None:
         """Report every count, give a slow reader one second, and let go."""
-        self.report_suppressed()
-        self._lines.flush(timeout_s=_CLOSE_TIMEOUT_S)
-        self._lines.close()
+        with self._lock:
+            self.report_suppressed()
+            self._lines.flush(timeout_s=_CLOSE_TIMEOUT_S)
+            self._lines.close()
 
     def _report_suppressed(self, event: str, value: object, suppressed: int) -> None:
         # Past the limiter: this line is the bound, one a key and window.
@@ -158,7 +166,7 @@ class EventLog:
 
 
 class LibraryLog(logging.Handler):
-    """Turn what libraries log (asyncio) into events, so that no line escapes the rules."""
+    """Turn what libraries log (asyncio, librdkafka) into events: no line escapes the rules."""
 
     def __init__(self, log: EventLog) -> None:
         super().__init__(logging.WARNING)
@@ -192,7 +200,7 @@ def configure(
     match _choose(section.format, stream, environment, journal_socket, is_terminal=is_terminal):
         case "journal":
             if not journal_socket.is_socket():
-                raise ConfigError([_NO_JOURNAL.format(quoted(str(journal_socket)))])
+                raise ConfigError([_NO_JOURNAL.format(quoted_path(journal_socket))])
             lines: Lines = JournalLines(journal_socket)
             return EventLog(level=level, lines=lines, renderer=render_journal)
         case "console":

@@ -291,7 +291,7 @@ class Daemon:
     def _on_kafka_error(self, name: str, text: str) -> None:
         if name == "_ALL_BROKERS_DOWN":
             self._watch.doubt()
-        elif name == "_FATAL":
+        elif name in {"_FATAL", "_INVALID_ARG"}:  # The latter of a rebuild that its files forbid.
             self._log.emit("kafka_client_reported", facility=name, detail=text)
 
     def _on_kafka_change(self) -> None:

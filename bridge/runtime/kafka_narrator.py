@@ -12,7 +12,7 @@ from bridge.spool.entry import Entry
 
 
 class KafkaNarrator:
-    """Turn what a batch of reports came to into events, one a topic and fact."""
+    """Turn what a batch of reports came to, and what librdkafka did by itself, into events."""
 
     def __init__(self, counters: Counters, log: EventLog, examples: Examples | None = None) -> None:
         self._counters = counters

@@ -1,7 +1,6 @@
 """The door to Kafka: shipments out, delivery reports in, by batch, on the event loop's thread."""
 
 import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,16 +14,13 @@ from bridge.config import secrets
 from bridge.config.sections import BridgeConfig, Secret
 from bridge.errors import ConfigError
 from bridge.kafka.delivery import Fate, fate_of
-from bridge.kafka.properties import producer_properties
+from bridge.kafka.properties import Properties, producer_properties
 from bridge.kafka.shipment import Shipment
 from bridge.observe.kafka_facts import KafkaFacts, kafka_facts
-from bridge.runtime.librdkafka_voice import Voice, attentive
+from bridge.runtime.kafka_handle import Handle
 
 PARTITION_UA: Final = -1
 """The partitioner chooses (librdkafka's RD_KAFKA_PARTITION_UA)."""
-STATISTICS_EVERY_MS: Final = 10_000
-"""How often librdkafka says how it does, unless `kafka.properties` says otherwise: 0.2 ms of CPU
-each time, with 12 partitions at 3 brokers; a message costs nothing more that 800,000 would show."""
 _LOOK_S: Final = 0.05
 """How often a stop drops again what went back into the queue."""
 _VOID_MAX: Final = 4
@@ -32,7 +28,6 @@ _VOID_MAX: Final = 4
 
 Report = tuple[Shipment, str | None]
 Callback = Callable[[KafkaError | None, Message], None]
-Properties = Mapping[str, str | int | float | bool]
 
 
 class TopicAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +59,7 @@ class KafkaProducer:
         self.note_place: Callable[[Shipment, int, int], None] | None = None
         """Told partition and offset of each record confirmed, while somebody asks for them."""
         self.on_epoch_bumped: Callable[[str, int], None] | None = None
-        """Told why records were numbered anew, and how many at most are in Kafka twice now; from
+        """Told why librdkafka numbers its records anew, and how many may come twice at most; from
         inside `poll`, so it may only take note."""
         self.generation = 0
         """Grows with each rebuild; what was sent aside to an older one may never be reported."""
@@ -78,18 +73,20 @@ class KafkaProducer:
         self._handle = self._build()
         self._under_way = 0
         """Shipments that were handed over and not yet reported."""
+        self._aside_under_way = 0
+        """The same of what was sent aside."""
         self._successor: Handle | None = None
         """Takes over as soon as the producer has delivered what it has."""
         self._is_all_awaited = False
         self.records_sent = 0
         """All that librdkafka took so far, of whichever producer."""
 
-    def _build(self) -> "Handle":
+    def _build(self) -> Handle:
         return self.prepare(self._properties)
 
     # ------------------------------------------------------------------ a successor
 
-    def prepare(self, properties: Properties) -> "Handle":
+    def prepare(self, properties: Properties) -> Handle:
         """Build another producer; blocking, for a thread.
 
         Raises:
@@ -99,7 +96,7 @@ class KafkaProducer:
             properties, self._report_error, self._keep_statistics, self._note_epoch_bumped
         )
 
-    def hand_over(self, successor: "Handle", *, is_all_awaited: bool = False) -> None:
+    def hand_over(self, successor: Handle, *, is_all_awaited: bool = False) -> None:
         """Give the old producer nothing more; `poll` swaps the two when it has delivered all.
 
         Not where it died: what it had is in doubt, and only `rebuild` goes on from there. Until
@@ -140,8 +137,9 @@ class KafkaProducer:
             if not self._fatal_error and fate_of(error) is Fate.FATAL:
                 self._fatal_error = str(error)
 
-    def _take_over(self, successor: "Handle") -> None:
+    def _take_over(self, successor: Handle) -> None:
         self._successor = None
+        self._aside_under_way = 0
         self._properties = dict(successor.properties)
         old, self._handle = self._handle, successor
         old.let_go()
@@ -152,9 +150,10 @@ class KafkaProducer:
         self._on_error(error.name(), error.str())
 
     def _note_epoch_bumped(self, reason: str) -> None:
-        """Hear that what librdkafka has was numbered anew: what of it Kafka has comes twice."""
-        if self.on_epoch_bumped is not None and self._under_way:
-            self.on_epoch_bumped(reason, self._under_way)
+        """Hear that what librdkafka has is numbered anew: what of it Kafka has comes twice."""
+        under_way = self._under_way + self._aside_under_way
+        if self.on_epoch_bumped is not None and under_way:
+            self.on_epoch_bumped(reason, under_way)
 
     def _keep_statistics(self, statistics: str) -> None:
         self._statistics = statistics
@@ -170,7 +169,7 @@ class KafkaProducer:
         else:
             self._replace()
         self.generation += 1
-        self._under_way = 0
+        self._under_way = self._aside_under_way = 0
         self._void_reports.append(self._reports)
         self._reports = []
         died_of, self._fatal_error = self._fatal_error, ""
@@ -263,6 +262,7 @@ class KafkaProducer:
 
         def report(error: KafkaError | None, _: Message) -> None:
             if handle is self._handle:
+                self._aside_under_way -= 1
                 on_report(None if error is None else error.name())
 
         try:
@@ -277,6 +277,8 @@ class KafkaProducer:
             return False
         except KafkaException as error:
             on_report(error.args[0].name())
+        else:
+            self._aside_under_way += 1
         return True
 
     def poll(self) -> list[Report]:
@@ -288,8 +290,8 @@ class KafkaProducer:
             self._on_error(error.args[0].name(), error.args[0].str())
         for void in self._void_reports:
             void.clear()
-        if not self._under_way:
-            self._handle.voice.is_in_doubt = False
+        if not self._under_way and not self._aside_under_way:
+            self._handle.listener.is_in_doubt = False
         if not self._reports:
             self._swap_if_done()
             return []
@@ -326,7 +328,9 @@ class KafkaProducer:
 
         What a broker still has in its socket when the process ends lands later, behind what the
         next process sends. Return how many records may do so: their answer did not come in time.
+        What librdkafka says meanwhile waits for `tell_kept`.
         """
+        self._handle.keep_what_is_told()
         producer, ends_s = self._current(), time.monotonic() + timeout_s
         while True:
             # Again and again: a request that failed goes back into the queue.
@@ -335,6 +339,10 @@ class KafkaProducer:
             producer.poll(max(0.0, min(_LOOK_S, left_s)))
             if not len(producer) or left_s <= 0:
                 return len(producer)
+
+    def tell_kept(self) -> None:
+        """Tell, on the event loop's thread, what was said while another awaited answers."""
+        self._handle.tell_kept()
 
     def close(self) -> None:
         """Drop what is still queued: it is unacknowledged, and the MQTT broker has it."""
@@ -346,90 +354,6 @@ class KafkaProducer:
 
 def _note(reports: list[Report], shipment: Shipment, error: KafkaError | None, _: Message) -> None:
     reports.append((shipment, None if error is None else error.name()))
-
-
-class Handle:
-    """One producer of librdkafka: tried before it is used, and let go without being waited for."""
-
-    def __init__(
-        self,
-        properties: Properties,
-        on_error: Callable[[KafkaError], None],
-        on_statistics: Callable[[str], None],
-        on_epoch_bumped: Callable[[str], None],
-    ) -> None:
-        """Raises ConfigError where librdkafka does not accept the properties."""
-        self.properties = properties
-        self._on_error = on_error
-        self._on_statistics = on_statistics
-        self._on_epoch_bumped = on_epoch_bumped
-        self._trial: list[str] | None = None
-        """What librdkafka complained of while it was tried."""
-        self._is_over = False
-        self.voice = Voice(properties, self._report_epoch_bumped)
-        try:
-            self._producers = [
-                Producer(
-                    {
-                        "statistics.interval.ms": STATISTICS_EVERY_MS,
-                        **attentive(properties),
-                        "error_cb": self._report_error,
-                        "stats_cb": self._report_statistics,
-                    },
-                    logger=self.voice,
-                )
-            ]
-        except KafkaException as error:
-            reason = error.args[0].str()
-            raise ConfigError([f"kafka: librdkafka refuses the configuration: {reason}"]) from error
-
-    @property
-    def producer(self) -> Producer:
-        """Return librdkafka's producer."""
-        return self._producers[0]
-
-    def _report_error(self, error: KafkaError) -> None:
-        if self._trial is not None:
-            self._trial.append(error.str())
-        elif not self._is_over:
-            self._on_error(error)
-
-    def _report_statistics(self, statistics: str) -> None:
-        if not self._is_over:
-            self._on_statistics(statistics)
-
-    def _report_epoch_bumped(self, reason: str) -> None:
-        if not self._is_over:
-            self._on_epoch_bumped(reason)
-
-    def try_it(self, *, timeout_s: float) -> str | None:
-        """Ask the cluster for its brokers; return why it did not answer. Blocking, for a thread."""
-        self._trial = []
-        try:
-            self.producer.list_topics(timeout=timeout_s)
-        except KafkaException as error:
-            self.producer.poll(0)  # The reason, if librdkafka gave one, waits to be served.
-            return self._trial[-1] if self._trial else str(error.args[0].str())
-        finally:
-            self._trial = None
-        return None
-
-    def let_go(self) -> None:
-        """Destroy it in a thread, since closing its connections may take a while.
-
-        What it still has is void: nobody hears of it.
-        """
-        self._is_over = True
-        producers, self._producers = self._producers, []
-        threading.Thread(target=_destroy, args=(producers,), name="kafka-gone", daemon=True).start()
-
-
-def _destroy(producers: list[Producer]) -> None:
-    """Destroy what only this list knows."""
-    producer = producers.pop()
-    producer.purge(blocking=False)
-    # Its reports must be served all the same: librdkafka holds what they refer to.
-    producer.poll(0)
 
 
 def kafka_properties(config: BridgeConfig, environment: Mapping[str, str]) -> Properties:

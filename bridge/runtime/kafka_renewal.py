@@ -18,7 +18,7 @@ from typing import Final
 from bridge.config.sections import BridgeConfig
 from bridge.observe.log import EventLog
 from bridge.runtime import clock
-from bridge.runtime.kafka_producer import Handle
+from bridge.runtime.kafka_handle import Handle
 from bridge.runtime.parts import Parts
 
 SILENT_S: Final = 2.0

@@ -7,7 +7,7 @@ from bridge.config.sections import BridgeConfig
 from bridge.errors import UnavailableError
 from bridge.fleet.dedup_window import DedupWindow, Kind
 from bridge.fleet.registry import Registry
-from bridge.runtime.kafka_producer import Properties
+from bridge.kafka.properties import Properties
 from bridge.runtime.kafka_tail import KafkaTail, TailForbiddenError, TailUnavailableError, Window
 from bridge.runtime.registry_disk import read_registry_file
 from bridge.runtime.registry_filling import read_topic

@@ -13,9 +13,10 @@ from typing import Final
 from bridge.config.librdkafka_properties import LINGER
 from bridge.errors import ConfigError
 from bridge.kafka.pace import CALM_LINGER_MS, Pace
+from bridge.kafka.properties import Properties
 from bridge.observe.log import EventLog
 from bridge.runtime import clock
-from bridge.runtime.kafka_producer import Handle, Properties
+from bridge.runtime.kafka_handle import Handle
 from bridge.runtime.kafka_renewal import MOMENT_S, KafkaRenewal
 from bridge.runtime.parts import Parts
 

@@ -10,7 +10,7 @@ from bridge.config.changes import RULE_SECTIONS
 from bridge.config.sections import BridgeConfig, Route
 from bridge.fleet.registry import Registry
 from bridge.kafka.outbox import Outbox
-from bridge.kafka.properties import is_linger_fixed, value_bytes_max
+from bridge.kafka.properties import Properties, is_linger_fixed, value_bytes_max
 from bridge.kafka.shipment import Unsettled
 from bridge.observe.active_devices import ActiveDevices
 from bridge.observe.counters import Counters, LatencyHistogram
@@ -29,8 +29,9 @@ from bridge.runtime.fleet_parts import FleetParts
 from bridge.runtime.gap_finder import GapFinder
 from bridge.runtime.gap_records import GapRecords
 from bridge.runtime.importances import Importances
+from bridge.runtime.kafka_handle import Handle
 from bridge.runtime.kafka_narrator import KafkaNarrator
-from bridge.runtime.kafka_producer import Handle, KafkaProducer, Properties, kafka_properties
+from bridge.runtime.kafka_producer import KafkaProducer, kafka_properties
 from bridge.runtime.kafka_watch import KafkaWatch
 from bridge.runtime.left_routes import left_behind, recall, remember
 from bridge.runtime.mqtt_session import make_session, topic_filters_of
@@ -56,7 +57,7 @@ from bridge.spool.shedding import Shedding
 
 
 class Parts:
-    """Whatever one bridge consists of, in the order in which a message meets it."""
+    """Whatever one bridge consists of, and who knows whom."""
 
     def __init__(  # noqa: PLR0913  whom the parts report to
         self,

@@ -21,13 +21,13 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from bridge.config.paths import quoted
+from bridge.config.paths import quoted, quoted_path
 from bridge.config.sections import RegistrySection
 from bridge.errors import ConfigError
 from bridge.fleet.registry import Changes, DeviceEntry, Prepared, Registry
+from bridge.kafka.properties import Properties
 from bridge.observe.log import EventLog
 from bridge.runtime.file_watch import Look, look_at
-from bridge.runtime.kafka_producer import Properties
 from bridge.runtime.registry_disk import (
     SNAPSHOT_NAME,
     load_snapshot,
@@ -132,7 +132,7 @@ class RegistryFileReader:
     """Reads the file, and reads it again when it has changed and come to rest."""
 
     def __init__(self, path: Path, registry: Registry, *, poll_s: float = POLL_S) -> None:
-        self.source = f"file {quoted(str(path))}"
+        self.source = f"file {quoted_path(path)}"
         self._path = path
         self._registry = registry
         self._poll_s = poll_s

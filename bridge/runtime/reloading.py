@@ -28,7 +28,7 @@ from bridge.config.changes import (
     rule_files,
 )
 from bridge.config.loading import LoadedConfig, problems_of
-from bridge.config.paths import quoted
+from bridge.config.paths import quoted_path
 from bridge.config.sections import BridgeConfig
 from bridge.errors import ConfigError
 from bridge.observe.catalogue.entry import Level
@@ -39,7 +39,8 @@ from bridge.pipeline.decode import Decoding, decoding_of
 from bridge.runtime import clock
 from bridge.runtime.file_watch import Look, look_at
 from bridge.runtime.gap_records import rfc3339
-from bridge.runtime.kafka_producer import Handle, kafka_properties
+from bridge.runtime.kafka_handle import Handle
+from bridge.runtime.kafka_producer import kafka_properties
 from bridge.runtime.kafka_renewal import KafkaRenewal
 from bridge.runtime.parts import Parts
 from bridge.runtime.tls import client_context
@@ -270,7 +271,7 @@ class Reloader:
             if look == before:
                 break
         if look is not None and look.size == 0 and self._config_path.is_file():
-            where = f"config file {quoted(str(self._config_path))}"
+            where = f"config file {quoted_path(self._config_path)}"
             raise ConfigError([f"{where} is empty; write the configuration into it"])
 
     async def _take(self, plan: Plan) -> list[str]:

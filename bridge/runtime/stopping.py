@@ -1,8 +1,9 @@
 """A stop that loses nothing, step by step.
 
 In order: read nothing more; say `offline`; wait until Kafka has confirmed what is held, within the
-budget; put on disk what it has not; PUBACK what is safe; DISCONNECT, keeping the session. What
-cannot be put on disk stays unacknowledged, and comes again after the next start.
+budget; put on disk what it has not; PUBACK what is safe; DISCONNECT, keeping the session; wait for
+what is still on its way to Kafka, within what is left. What cannot be put on disk stays
+unacknowledged, and comes again after the next start.
 """
 
 import asyncio
@@ -131,6 +132,7 @@ class Stopping:
         left = await asyncio.to_thread(
             self._parts.producer.await_answers, timeout_s=max(0.0, self._answers_until_s - began_s)
         )
+        self._parts.producer.tell_kept()
         if left:
             waited_s = round(clock.monotonic_s() - began_s, 3)
             self._log.emit("kafka_answers_missing", records=left, waited_s=waited_s)

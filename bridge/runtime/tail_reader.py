@@ -11,9 +11,9 @@ from bridge.config.sections import BridgeConfig
 from bridge.fleet.dedup_window import DedupWindow, Kind
 from bridge.fleet.duplicates import Duplicates
 from bridge.kafka.partitions import Place
+from bridge.kafka.properties import Properties
 from bridge.observe.log import EventLog
 from bridge.runtime import clock
-from bridge.runtime.kafka_producer import Properties
 from bridge.runtime.kafka_tail import (
     Chunk,
     Ends,

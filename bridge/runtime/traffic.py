@@ -1,7 +1,7 @@
 """The way of the messages at run time: packets in, records out, reports in, PUBACKs out.
 
 Everything here runs once for a batch: a socket read, a poll of the producer, a transaction of the
-spool. Per message there is only what the pure rooms do, one `produce`, and one turn of the loop in
+spool. Per message there is only what the pure rooms do, one `produce`, and one iteration in
 `Accounts.confirm`. Clock, timers, producer and disk are arguments: the simulation runs this code.
 """
 

@@ -20,6 +20,7 @@ from bridge.fleet.listening import Listening
 from bridge.fleet.registry import Registry
 from bridge.fleet.timeline import LATENESS_S, Timeline
 from bridge.kafka.partitions import partition_of
+from bridge.kafka.properties import Properties
 from bridge.observe.counters import Counters
 from bridge.observe.log import EventLog
 from bridge.runtime import clock
@@ -28,7 +29,7 @@ from bridge.runtime.clock import LoopClock
 from bridge.runtime.fleet_narrator import FleetNarrator
 from bridge.runtime.fleet_parts import make_silence
 from bridge.runtime.gap_records import rfc3339
-from bridge.runtime.kafka_producer import KafkaProducer, Properties, kafka_properties
+from bridge.runtime.kafka_producer import KafkaProducer, kafka_properties
 from bridge.runtime.registry_source import RegistrySource, make_registry_source
 from bridge.runtime.state_directory import state_directory
 from bridge.runtime.watch_reader import (

@@ -2,6 +2,7 @@ import enum
 import io
 import logging
 import os
+import threading
 from collections.abc import Iterator
 
 import msgspec
@@ -338,3 +339,29 @@ def test_the_log_survives_a_standard_output_that_was_closed() -> None:
     log.close()
 
     assert log.lines_lost >= 1
+
+
+def test_two_threads_are_never_in_the_log_at_once() -> None:
+    inside, most = 0, 0
+    is_another_in = threading.Event()
+
+    def now() -> float:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        if inside > 1:
+            is_another_in.set()
+        is_another_in.wait(0.2)  # Long enough for the other, where nothing keeps it out.
+        inside -= 1
+        return 0.0
+
+    lines = StreamLines(io.StringIO())
+    log = EventLog(level=Level.DEBUG, lines=lines, renderer=render_json, monotonic_now=now)
+    threads = [threading.Thread(target=log.emit, args=("bridge_started",)) for _ in range(2)]
+    threads.append(threading.Thread(target=log.tick))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert 1 == most

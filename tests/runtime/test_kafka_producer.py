@@ -1,8 +1,11 @@
 """Delivery reports of a real librdkafka that reaches no broker: each goes to whom it belongs."""
 
+import logging
+
+from bridge.kafka.properties import Properties
 from bridge.kafka.record import Kept, Record
 from bridge.kafka.shipment import Shipment
-from bridge.runtime.kafka_producer import KafkaProducer, Properties
+from bridge.runtime.kafka_producer import KafkaProducer
 from bridge.runtime.traffic_peers import Report
 from tests.pipeline.given import RECEIVED
 from tests.support.eventually import eventually
@@ -14,6 +17,10 @@ NOWHERE: Properties = {
     "linger.ms": 0,
     "message.timeout.ms": 100,
 }
+BUMP = (
+    "[thrd:kafka:9092/1]: Beginning partition drain in state Assigned for PID{Id:0,Epoch:0}"
+    " epoch bump for 1 partition(s) with in-flight requests: skipped sequence numbers"
+)
 
 
 def make_producer() -> KafkaProducer:
@@ -110,3 +117,37 @@ def test_nothing_follows_a_producer_that_died_but_what_a_rebuild_makes() -> None
     assert "_PURGE_QUEUE" == producer.rebuild()
     assert 5 == producer.properties["linger.ms"]
     assert () == producer.send(shipments)
+
+
+def test_what_another_thread_is_told_waits_until_the_event_loops_asks() -> None:
+    errors: list[str] = []
+    producer = KafkaProducer(NOWHERE, on_error=lambda name, _: errors.append(name))
+    handle = producer.prepare(NOWHERE)
+    producer.hand_over(handle)
+
+    handle.keep_what_is_told()
+    producer.send(make_shipments())
+    reports_of(producer)
+    told_before = errors.copy()
+    producer.tell_kept()
+
+    assert [] == told_before
+    assert "_ALL_BROKERS_DOWN" in errors
+
+
+def test_an_epoch_bump_counts_what_was_sent_aside_until_it_is_reported() -> None:
+    producer, bumps, reports = make_producer(), list[tuple[str, int]](), list[str | None]()
+    producer.on_epoch_bumped = lambda reason, count: bumps.append((reason, count))
+    handle = producer.prepare(NOWHERE)
+    producer.hand_over(handle)
+
+    producer.send_aside("alerts", b"d", b"{}", reports.append)
+    handle.listener.log(logging.DEBUG, "%s [%s] %s", "DRAIN", "b", BUMP)
+    producer.send(make_shipments())
+    handle.listener.log(logging.DEBUG, "%s [%s] %s", "DRAIN", "b", BUMP)
+    reports_of(producer)
+    eventually(producer.poll, lambda _: bool(reports), what="what is aside is reported")
+    handle.listener.log(logging.DEBUG, "%s [%s] %s", "DRAIN", "b", BUMP)
+
+    assert [("skipped sequence numbers", 1), ("skipped sequence numbers", 1 + COUNT)] == bumps
+    assert ["_MSG_TIMED_OUT"] == reports

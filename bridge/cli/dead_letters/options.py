@@ -12,10 +12,11 @@ from bridge.cli.arguments import add_config, load_from, print_warnings
 from bridge.config.paths import quoted
 from bridge.config.sections import BridgeConfig
 from bridge.errors import UsageError
+from bridge.kafka.properties import Properties
 from bridge.pipeline.letters.selection import Selection
 from bridge.pipeline.timestamps import Timestamp, read_timestamp
 from bridge.pipeline.verdict import Reason
-from bridge.runtime.kafka_producer import Properties, kafka_properties, try_properties
+from bridge.runtime.kafka_producer import kafka_properties, try_properties
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}").fullmatch
 

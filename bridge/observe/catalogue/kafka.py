@@ -88,7 +88,8 @@ EVENTS: tuple[Event, ...] = (
         "kafka_tail_unavailable",
         Level.WARNING,
         "purpose error retry_in_s",
-        "The ends of the partitions cannot be read at present; until then nothing is produced.",
+        "The ends of the partitions cannot be read at present. Until then nothing is produced,"
+        " unless `purpose` is `rest`: then rows of the spool go on, and wait for being looked up.",
         "Check the Kafka cluster.",
         repeats_by="purpose",
     ),
@@ -176,7 +177,8 @@ EVENTS: tuple[Event, ...] = (
         "kafka_client_reported",
         Level.WARNING,
         "facility detail",
-        "librdkafka logged a warning or an error of its own.",
+        "librdkafka gave up with a fatal error (`_FATAL`), or cannot be built anew since a file of"
+        " its configuration cannot be read (`_INVALID_ARG`). The bridge tries again.",
         repeats_by="facility",
     ),
 )

@@ -2,10 +2,10 @@
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
-from bridge.kafka.properties import Value
+from bridge.kafka.properties import Properties
 
 _DEBUG: Final = "debug"
 _CONTEXT: Final = "eos"
@@ -37,19 +37,17 @@ _LEVELS: Final = (
 _LEVEL_BY_DEFAULT: Final = 6
 
 
-class Voice:
+class LogListener:
     """A logger for librdkafka that hears when it numbers its records anew.
 
     An idempotent producer that bumps its epoch numbers what it has from 0 again, so Kafka no
     longer recognises what it has already. Nothing else says so: librdkafka goes on by itself.
     """
 
-    def __init__(
-        self, properties: Mapping[str, Value], on_epoch_bumped: Callable[[str], None]
-    ) -> None:
+    def __init__(self, properties: Properties, on_epoch_bumped: Callable[[str], None]) -> None:
         """Take whom to tell, with the reason that librdkafka gives.
 
-        Of the other lines those pass that `log_level` allows: `debug` lets librdkafka forget it.
+        Of the other lines those go on that `log_level` allows: `debug` lets librdkafka forget it.
         """
         self._level = _level_of(str(properties.get("log_level", _LEVEL_BY_DEFAULT)))
         self._on_epoch_bumped = on_epoch_bumped
@@ -58,7 +56,7 @@ class Voice:
         self._out_of_sequence: set[str] = set()
         """Partitions with a request refused for its place alone, until the bump is over."""
         self.is_in_doubt = False
-        """Whether something was to be tried again; whoever has no record under way lets it be."""
+        """Whether something was to be tried again; who polls clears it with nothing under way."""
 
     def log(self, level: int, text: str, *arguments: str) -> None:
         """Take a line: its level as logging has it, and facility, client and line as arguments."""
@@ -96,7 +94,7 @@ def _level_of(log_level: str) -> int:
     return _LEVELS[int(log_level) if is_one else _LEVEL_BY_DEFAULT]
 
 
-def attentive(properties: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the properties of a producer that says what its voice is to hear."""
+def with_debug(properties: Properties) -> Properties:
+    """Return the properties of a producer that says what its listener is to hear."""
     contexts = [str(properties[_DEBUG])] if properties.get(_DEBUG) else []
     return {**properties, _DEBUG: ",".join((*contexts, _CONTEXT))}

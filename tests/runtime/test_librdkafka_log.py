@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge.runtime.librdkafka_voice import Voice, attentive
+from bridge.runtime.librdkafka_log import LogListener, with_debug
 
 TEXT = "%s [%s] %s"
 BUMP = (
@@ -56,14 +56,14 @@ def levels() -> Iterator[Levels]:
     logger.disabled = before[1]
 
 
-def speak(voice: Voice, *lines: str) -> None:
+def speak(listener: LogListener, *lines: str) -> None:
     for line in lines:
-        voice.log(logging.DEBUG, TEXT, "DRAIN", "b#producer-1", line)
+        listener.log(logging.DEBUG, TEXT, "DRAIN", "b#producer-1", line)
 
 
 def heard(*lines: str) -> list[str]:
     reasons: list[str] = []
-    speak(Voice({}, reasons.append), *lines)
+    speak(LogListener({}, reasons.append), *lines)
     return reasons
 
 
@@ -104,11 +104,11 @@ def test_what_a_bump_numbered_anew_is_not_told_again_by_the_next() -> None:
 
 def test_whoever_has_nothing_under_way_ends_the_doubt() -> None:
     reasons: list[str] = []
-    voice = Voice({}, reasons.append)
+    listener = LogListener({}, reasons.append)
 
-    speak(voice, RETRY)
-    voice.is_in_doubt = False
-    speak(voice, GAP)
+    speak(listener, RETRY)
+    listener.is_in_doubt = False
+    speak(listener, GAP)
 
     assert [] == reasons
 
@@ -121,7 +121,7 @@ def test_no_other_line_is_taken_for_one(line: str) -> None:
 def test_only_what_is_said_for_debugging_is_heard() -> None:
     reasons: list[str] = []
 
-    Voice({}, reasons.append).log(logging.INFO, TEXT, "DRAIN", "b#producer-1", BUMP)
+    LogListener({}, reasons.append).log(logging.INFO, TEXT, "DRAIN", "b#producer-1", BUMP)
 
     assert [] == reasons
 
@@ -133,23 +133,25 @@ def test_only_what_is_said_for_debugging_is_heard() -> None:
 def test_the_level_that_debug_lets_librdkafka_forget_holds(
     log_level: int | None, passes: list[str], levels: Levels
 ) -> None:
-    voice = Voice({} if log_level is None else {"log_level": log_level}, lambda _: None)
+    listener = LogListener({} if log_level is None else {"log_level": log_level}, lambda _: None)
 
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
-        voice.log(level, TEXT, "FAIL", "b#producer-1", "Disconnected")
+        listener.log(level, TEXT, "FAIL", "b#producer-1", "Disconnected")
 
     assert passes == levels.seen
 
 
 def test_contexts_of_the_operator_stay() -> None:
-    assert "eos" == attentive({})["debug"]
-    assert "broker,eos" == attentive({"debug": "broker"})["debug"]
+    assert "eos" == with_debug({})["debug"]
+    assert "broker,eos" == with_debug({"debug": "broker"})["debug"]
 
 
 @pytest.mark.parametrize("log_level", ["1.5", "abc", "9", "-1"])
 def test_a_level_that_is_none_is_left_to_librdkafka_to_refuse(
     log_level: str, levels: Levels
 ) -> None:
-    Voice({"log_level": log_level}, lambda _: None).log(logging.DEBUG, TEXT, "FAIL", "b", "line")
+    LogListener({"log_level": log_level}, lambda _: None).log(
+        logging.DEBUG, TEXT, "FAIL", "b", "line"
+    )
 
     assert [] == levels.seen
