@@ -10,14 +10,15 @@ The way of a message, one noun a room:
 
     packet          mqtt/session         bytes become PUBLISH packets, each owed a receipt
     telemetry       pipeline/flow        decoded, validated: accepted, rejected or known already
-    record          pipeline/route       for the telemetry topic or the dead letter topic
+    record          pipeline/route       for the telemetry topic; pipeline/dead_letter for the other
     delivery report kafka/outbox         what Kafka said of it; runtime/kafka_producer asks
     row             runtime/spooling     the detour over the disk, where Kafka takes nothing for now
     receipt         mqtt/ack_ledger      settled; released in the order the PUBLISHes came
     PUBACK          mqtt/session         joined, one write for all that a batch released
 
-Everything but `runtime` (sockets, threads, clocks, signals) and `cli` is free of I/O; `now` is an
-argument. docs/architecture.md walks through the rooms; tests/tidy holds who may import whom.
+`runtime` (sockets, threads, clocks, signals) and `cli` do the I/O, but for the disk of `spool` and
+the lines of `observe`; in all other rooms `now` is an argument. docs/architecture.md walks through
+the rooms; tests/tidy holds who may import whom.
 """
 
 __version__ = "0.1.0"

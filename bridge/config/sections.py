@@ -80,9 +80,9 @@ class MqttSection(Section, frozen=True):
     receive_maximum: Annotated[int, Meta(ge=1, le=65_534)] = 2_000
     """PUBLISHes the MQTT broker may leave unacknowledged; 65,535 would be left out of CONNECT."""
     unsettled_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 20_000
-    """The bridge's own bound: reading pauses at this many messages not yet acknowledged."""
+    """The bridge's own bound: reading pauses at this many records not yet confirmed or on disk."""
     unsettled_bytes_max: Annotated[int, Meta(ge=1_048_576)] = 67_108_864
-    """The same bound in bytes, counted as what the bridge itself holds of those messages."""
+    """The same bound in bytes, counted as what the bridge itself holds of those records."""
     packet_bytes_max: Annotated[int, Meta(ge=1_024, le=268_435_455)] = 2_097_152
     """A larger PUBLISH becomes a dead letter of its first 64 KiB; it never disconnects."""
     keep_alive_s: Annotated[int, Meta(ge=1, le=65_535)] = 30
@@ -377,7 +377,7 @@ class DedupSection(Section, frozen=True):
     ttl_s: PositiveSeconds = 3_600
     """Age up to which a message is remembered."""
     keys_max: Annotated[int, Meta(ge=0, le=100_000_000)] = 1_000_000
-    """Messages remembered, about 20 bytes each; 0 turns deduplication off."""
+    """Messages remembered, about 25 bytes each; 0 turns deduplication off."""
 
 
 class LogSection(Section, frozen=True):

@@ -85,7 +85,7 @@ def _is_sound(entries: Mapping[str, DeviceEntry]) -> bool:
 
 
 def is_device_id(text: str) -> bool:
-    """Tell whether a text is a device id (contract section 4)."""
+    """Tell whether a text is a device id: 1 to 64 of A-Z, a-z, 0-9, `_` and `-`."""
     return 1 <= len(text) <= DEVICE_ID_CHARACTERS_MAX and DEVICE_ID_CHARACTERS.issuperset(text)
 
 

@@ -40,7 +40,7 @@ PACKET_TOO_LARGE: Final = 0x95
 QOS_NOT_SUPPORTED: Final = 0x9B
 
 POISON_HEAD_BYTES: Final = 65_536
-"""How much of a payload that is too large is kept (contract: its first 64 KiB)."""
+"""How much of a payload that is too large is kept: the first 64 KiB go into the dead letter."""
 
 _SKIP_HEAD_BYTES: Final = 5 + 2 + 65_535 + 2 + 65_536 + POISON_HEAD_BYTES
 """Enough of a packet to hold its longest Topic Name, 64 KiB of properties and the kept payload."""

@@ -109,7 +109,7 @@ class Session:
     """One MQTT session over many Network Connections; see the module for the states.
 
     Invariant: PUBACKs are taken from the ledger of the current connection only, so a delivery
-    report of an older one acknowledges nothing [facts: Packet Identifiers are reused at once].
+    report of an older one acknowledges nothing (Packet Identifiers are reused at once).
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class Session:
         return data
 
     def receive_data(self, data: bytes, *, now: float) -> list[Event]:
-        """Take bytes from the socket; return what they meant, in order."""
+        """Take bytes from the socket; return what they meant: the PUBLISHes last, each in order."""
         self._note_heard(now)
         decoder = self._decoder
         violation: PeerError | None = None

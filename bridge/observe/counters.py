@@ -21,7 +21,7 @@ LATENCY_BOUNDS_S = (
 
 
 class Status(enum.StrEnum):
-    """What became of a message, in the words of the ingestion guide."""
+    """What became of a message: `status` of `ingestion_messages_total`."""
 
     ACCEPTED = "accepted"
     FLAGGED = "flagged"

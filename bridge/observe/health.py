@@ -14,7 +14,7 @@ from bridge.observe.spool_facts import SpoolFacts
 from bridge.observe.text import printable
 
 STUCK_AFTER_S = 120.0
-"""Work without progress and without a cause. Above librdkafka's own 60 s request timeout and the
+"""Work without progress and without a cause. Above librdkafka's `socket.timeout.ms` of 60 s and the
 watchdog that rebuilds a stuck producer: a restart by the supervisor is the last resort."""
 
 Answer: TypeAlias = tuple[bool, dict[str, Any]]
@@ -37,7 +37,8 @@ class KafkaState(enum.StrEnum):
     ANSWERS = "answers"
     KAFKA_AWAY = "kafka_away"
     KAFKA_REFUSES = "kafka_refuses"
-    """A topic is held: unknown, not authorized, forbidden by policy."""
+    """It answers and does not take: a topic is held (unknown, not authorized, forbidden by policy),
+    or something owed was not confirmed in time (stuck, silent, a partition without a leader)."""
 
 
 class WaitsFor(enum.StrEnum):
@@ -45,7 +46,6 @@ class WaitsFor(enum.StrEnum):
 
     KAFKA_AWAY = "kafka_away"
     KAFKA_REFUSES = "kafka_refuses"
-    MQTT_AWAY = "mqtt_away"
     SPOOL_FULL = "spool_full"
     SPOOL_FAILED = "spool_failed"
     """The disk does not take what is owed; it is asked again and again."""
@@ -55,7 +55,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One step on the way that may get stuck."""
 
     name: str
-    """For instance `produce` (oldest unconfirmed record), `acknowledge` (oldest settled one)."""
+    """`produce` (something is to be confirmed by Kafka) or `spool` (by the disk)."""
     without_progress_s: float
     """How long work has lain here since the step last did something; 0 without work."""
     waits_for: WaitsFor | None = None

@@ -126,7 +126,7 @@ def _checks(inputs: StatusInputs, checks: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _conservation(inputs: StatusInputs) -> dict[str, int]:
-    """Write the equation of the contract, term by term."""
+    """Write the equation of conservation, term by term."""
     counters = inputs.counters
     return {
         "received": counters.received,

@@ -58,7 +58,7 @@ class Telemetry(msgspec.Struct, eq=False, gc=False):
 
 @final
 class Flag(msgspec.Struct, frozen=True, gc=False):
-    """Something is wrong with a reading that is telemetry all the same: layers 3 and 4."""
+    """Something is wrong with a reading that could be telemetry all the same: layers 3 and 4."""
 
     reason: Reason
     layer: Layer

@@ -1,1 +1,1 @@
-"""The only room with sockets, threads, clocks and signals; thin."""
+"""The room with sockets, threads, clocks and signals; thin."""

@@ -9,11 +9,11 @@ says what to do. An entry is one record in the spool or on its way into it:
        +-- confirmed: GONE
        +-- due: forward: DIRECT, the caller's alone again
 
-A topic is alive while it reports anything. Something of it unconfirmed for `after_s` is stuck, and
-with it its group: the key, or the partition where the caller can tell it. What is owed to a stuck
-group goes to the spool; if the topic reported nothing for `after_s` it is silent, and all of it
-goes. An entry may be in hand as well: librdkafka still has it. Its report then removes the row, and
-the drain never hands it out a second time.
+A topic is alive while it confirms anything; an error is no sign of life. Something of it
+unconfirmed for `after_s` is stuck, and with it its group: the key, or the partition where the
+caller can tell it. What is owed to a stuck group goes to the spool; if the topic confirmed nothing
+for `after_s` it is silent, and all of it goes. An entry may be in hand as well: librdkafka still
+has it. Its report then removes the row, and the drain never hands it out a second time.
 
 A key follows (`follows`) while anything of it is in the spool or on its way, while its group is
 stuck, and while its topic is silent. That alone keeps the order: what the spool has of a key goes

@@ -107,7 +107,7 @@ class Topic(msgspec.Struct, eq=False):
         )
 
     def silence(self) -> None:
-        """Note that nothing is reported any more: the next report has to prove the topic anew."""
+        """Note that nothing is confirmed any more: the next that is has to prove the topic anew."""
         self.is_silent = True
         self.is_proven = False
 

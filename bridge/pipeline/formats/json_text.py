@@ -10,7 +10,7 @@ import msgspec
 from bridge.pipeline.verdict import Layer, Reason, Rejected
 
 DEPTH_MAX = 32
-"""Levels of nesting (contract section 4); far below what any call stack bears."""
+"""Levels of nesting that a payload may have; far below what any call stack bears."""
 
 SMALL_BYTES_MAX = 2_048
 """Up to this size the faster decoder serves, but for many exponents: see `read_float`."""
