@@ -6,13 +6,14 @@ device would, a connection that is lost comes back and first sends again what wa
 """
 
 import asyncio
+import errno
 import logging
 import os
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiomqtt
 import msgspec
@@ -206,6 +207,17 @@ class _Connection:
         self._witness.answered(message)
 
 
+def leave_out_closed_sockets(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handle what a callback of the loop raised, but for sockets that are closed already.
+
+    aiomqtt asks the loop for a socket in its next iteration, and by then paho may have closed it;
+    that the connection ended is raised elsewhere.
+    """
+    error = context.get("exception")
+    if not isinstance(error, OSError) or error.errno != errno.EBADF:
+        loop.default_exception_handler(context)
+
+
 async def publish(
     messages: AsyncIterable[Message],
     endpoint: MqttEndpoint,
@@ -218,6 +230,7 @@ async def publish(
     Raises:
         UnavailableError: the MQTT broker cannot be reached, or no longer.
     """
+    asyncio.get_running_loop().set_exception_handler(leave_out_closed_sockets)
     links = [_Connection(endpoint, number, witness) for number in range(connections)]
     try:
         async with asyncio.TaskGroup() as running:
