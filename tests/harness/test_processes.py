@@ -58,6 +58,19 @@ def test_a_child_that_ends_early_shows_its_last_words(tmp_path: Path) -> None:
         child.await_accept(free_port())
 
 
+def test_workers_of_one_run_share_no_port() -> None:
+    of_workers = [
+        {
+            free_port({"PYTEST_XDIST_WORKER": f"gw{worker}", "PYTEST_XDIST_WORKER_COUNT": "3"})
+            for _ in range(200)
+        }
+        for worker in range(3)
+    ]
+
+    assert sum(len(ports) for ports in of_workers) == len(set.union(*of_workers))
+    assert all(20_000 <= port < 32_000 for ports in of_workers for port in ports)
+
+
 def test_what_never_happens_names_the_last_observed_value() -> None:
     seen = iter(range(1_000))
 

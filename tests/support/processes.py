@@ -20,20 +20,26 @@ _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up): no
 # client can take the port of a broker that is down and will come back on it.
-_PORT_FIRST, _PORT_LAST = 20_000, 31_999
+_PORTS = range(20_000, 32_000)
 
 
-def free_port() -> int:
-    """Find a loopback port that nobody listens on, and that no outgoing connection will get."""
+def free_port(environ: Mapping[str, str] = os.environ) -> int:
+    """Find a loopback port that nobody listens on, and that no outgoing connection will get.
+
+    Workers that share a run (pytest-xdist) have ports of their own: what one of them has chosen
+    and not bound yet, or will bind again, no other finds free.
+    """
+    workers = int(environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     for _ in range(200):
-        port = _PORT_FIRST + secrets.randbelow(_PORT_LAST - _PORT_FIRST + 1)
+        port = secrets.choice(_PORTS[worker::workers])
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise RuntimeError(f"no free port between {_PORT_FIRST} and {_PORT_LAST}")
+    raise RuntimeError(f"no free port between {_PORTS.start} and {_PORTS.stop}")
 
 
 def accepts(port: int) -> bool:
