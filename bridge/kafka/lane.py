@@ -82,7 +82,7 @@ class Lane(msgspec.Struct, eq=False):
         self.state = LaneState.GATHERING
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Failure(msgspec.Struct, frozen=True):
     """A shipment that Kafka did not take, and librdkafka's name of the error."""
 
     shipment: Shipment
@@ -97,7 +97,7 @@ class Settlement(msgspec.Struct):
     """Confirmed too, each with an entry of the spool."""
     alive: set[str] = set()
     """Kafka topics of `confirmed`."""
-    refusals: list[Refusal] = []
+    refusals: list[Failure] = []
     """Records that Kafka will never take."""
     limited: list[tuple[str, str, int]] = []
     """Kafka topics whose runs were limited, with the error and the new limit in bytes."""
@@ -123,7 +123,7 @@ class Settlement(msgspec.Struct):
         lane.run = 0
         lane.open_if_done()
 
-    def fail(self, lane: Lane, failure: Refusal, now: float) -> None:
+    def fail(self, lane: Lane, failure: Failure, now: float) -> None:
         """Close the lane of a failure and let its shipment wait, or refuse it for good."""
         shipment = failure.shipment
         fate = _fate_of(shipment, failure.error)
@@ -152,7 +152,7 @@ class Settlement(msgspec.Struct):
             return
         self.limited.append((lane.kafka_topic, error, lane.run_bytes_max))
 
-    def _note_failure(self, failure: Refusal, fate: Fate, lane: Lane, now: float) -> None:
+    def _note_failure(self, failure: Failure, fate: Fate, lane: Lane, now: float) -> None:
         match fate:
             case Fate.FATAL:
                 self.fatal = self.fatal or failure.error

@@ -21,7 +21,7 @@ from collections.abc import Container, Iterable, Sequence
 from itertools import repeat
 from typing import Final
 
-from bridge.kafka.lane import Lane, LaneState, Refusal, Settlement, by_sequence
+from bridge.kafka.lane import Failure, Lane, LaneState, Settlement, by_sequence
 from bridge.kafka.record import Record
 from bridge.kafka.shipment import (
     OBJECTS_BYTES,
@@ -264,7 +264,7 @@ class Outbox:
         """Take the delivery reports of one poll: (shipment, librdkafka's error name or None)."""
         confirmed: list[Shipment] = []
         settlement = Settlement(confirmed)
-        failures: list[Refusal] = []
+        failures: list[Failure] = []
         closed: dict[str, Lane] = {}
         lanes = self._lanes
         alive: Lane | None = None
@@ -273,7 +273,7 @@ class Outbox:
             lane = lanes[shipment.record.kafka_topic]
             lane.in_flight -= 1
             if error is not None:
-                failures.append(Refusal(shipment, error))
+                failures.append(Failure(shipment, error))
                 continue
             if shipment.entry is None:
                 confirmed.append(shipment)
@@ -296,7 +296,7 @@ class Outbox:
             settlement.advance(lane)
         return settlement
 
-    def _fail(self, failures: list[Refusal], settlement: Settlement, now: float) -> dict[str, Lane]:
+    def _fail(self, failures: list[Failure], settlement: Settlement, now: float) -> dict[str, Lane]:
         """Close the lanes of what failed, and keep it for another try; return those lanes."""
         failed = {each.shipment.record.kafka_topic for each in failures}
         lanes = {kafka_topic: self._lanes[kafka_topic] for kafka_topic in failed}

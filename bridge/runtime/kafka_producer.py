@@ -258,11 +258,12 @@ class KafkaProducer:
         """
         if self._successor is not None:
             return False
-        handle = self._handle
+        handle, generation = self._handle, self.generation
 
         def report(error: KafkaError | None, _: Message) -> None:
-            if handle is self._handle:
+            if generation == self.generation:
                 self._aside_under_way -= 1
+            if handle is self._handle:
                 on_report(None if error is None else error.name())
 
         try:

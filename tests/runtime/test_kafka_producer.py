@@ -1,6 +1,7 @@
 """Delivery reports of a real librdkafka that reaches no broker: each goes to whom it belongs."""
 
 import logging
+from pathlib import Path
 
 from bridge.kafka.properties import Properties
 from bridge.kafka.record import Kept, Record
@@ -8,6 +9,7 @@ from bridge.kafka.shipment import Shipment
 from bridge.runtime.kafka_producer import KafkaProducer
 from bridge.runtime.traffic_peers import Report
 from tests.pipeline.given import RECEIVED
+from tests.support.certificates import make_certificates
 from tests.support.eventually import eventually
 
 COUNT = 20
@@ -151,3 +153,27 @@ def test_an_epoch_bump_counts_what_was_sent_aside_until_it_is_reported() -> None
 
     assert [("skipped sequence numbers", 1), ("skipped sequence numbers", 1 + COUNT)] == bumps
     assert ["_MSG_TIMED_OUT"] == reports
+
+
+def test_a_rebuild_that_a_missing_file_forbids_is_told_and_counts_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    authority = make_certificates(tmp_path).ca_file
+    errors, counts, reports = list[str](), list[int](), list[str | None]()
+    producer = KafkaProducer(
+        {**NOWHERE, "security.protocol": "ssl", "ssl.ca.location": str(authority)},
+        on_error=lambda name, _: errors.append(name),
+    )
+    producer.on_epoch_bumped = lambda _, count: counts.append(count)
+    handle = producer.prepare(producer.properties)
+    producer.hand_over(handle)
+    authority.unlink()
+
+    producer.send_aside("alerts", b"d", b"{}", reports.append)
+    producer.rebuild()
+    eventually(producer.poll, lambda _: bool(reports), what="what was aside is reported")
+    producer.send_aside("alerts", b"d", b"{}", reports.append)
+    handle.listener.log(logging.DEBUG, "%s [%s] %s", "DRAIN", "b", BUMP)
+
+    assert "_INVALID_ARG" in errors
+    assert [1] == counts
