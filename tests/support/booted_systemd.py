@@ -48,6 +48,9 @@ def missing_for_boot() -> str:
     for program in ("systemd-nspawn", "nsenter"):
         if shutil.which(program) is None:
             return f"{program} is not installed"
+    namespaces = ["unshare", "--mount", "--pid", "--fork", "true"]
+    if subprocess.run(namespaces, capture_output=True, check=False).returncode:
+        return "this machine may not boot a container"
     code = "import ensurepip, sys, venv; print(sys.version_info[:2])"
     found = subprocess.run([_PYTHON, "-c", code], capture_output=True, text=True, check=False)
     if found.stdout.strip() != str(sys.version_info[:2]):
