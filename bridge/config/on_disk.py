@@ -44,8 +44,8 @@ def check(config: BridgeConfig, environment: Mapping[str, str]) -> Iterator[Prob
         value = config.kafka.properties.get(name)
         if isinstance(value, str) and value:
             path = ("kafka", "properties", name)
-            if name == "ssl.ca.location" and not _is_no_directory(Path(value)):
-                continue  # A directory, or `probe`: librdkafka looks for itself.
+            if name == "ssl.ca.location" and (value == "probe" or _is_directory(Path(value))):
+                continue  # librdkafka looks for itself.
             yield from _check_file(path, Path(value), is_private=name in _PRIVATE_PROPERTY_FILES)
     yield from descriptor_sets.check(config)
     spool = config.spool
@@ -59,9 +59,11 @@ def check(config: BridgeConfig, environment: Mapping[str, str]) -> Iterator[Prob
             )
 
 
-def _is_no_directory(path: Path) -> bool:
-    """Tell whether something is there that would be opened as a file."""
-    return path.exists() and not path.is_dir()
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # Its name is too long, for instance: whoever opens it says so.
+        return False
 
 
 def _directory_problem(directory: Path) -> str | None:

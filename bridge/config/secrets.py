@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bridge.config.paths import is_text, quoted, quoted_path
+from bridge.config.paths import escaped, is_text, quoted, quoted_path
 from bridge.config.regular_files import open_regular
 from bridge.config.sections import Secret
 from bridge.errors import ConfigError
@@ -66,7 +66,7 @@ def _path(secret: Secret, environment: Mapping[str, str], where: str) -> Path:
     if directory:
         return Path(directory) / name
     reason = "$CREDENTIALS_DIRECTORY is not set"
-    remedy = f"add LoadCredential={name}:/path to the unit, or name a file"
+    remedy = f"add LoadCredential={escaped(name)}:/path to the unit, or name a file"
     raise ConfigError([f"{where} cannot be read: {reason}; {remedy}"])
 
 

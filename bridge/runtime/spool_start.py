@@ -32,7 +32,12 @@ class Opened(msgspec.Struct, frozen=True):
 
 def is_spool_wanted(directory: Path, bytes_max: int) -> bool:
     """Tell whether there is a spool to open: one that is on, or one that is to be drained."""
-    return bytes_max > 0 or (directory / FILE_NAME).exists()
+    if bytes_max > 0:
+        return True
+    try:
+        return (directory / FILE_NAME).exists()
+    except OSError:  # Its name is too long, for instance: nothing was ever written there.
+        return False
 
 
 async def open_spool(  # noqa: PLR0913  whom its rows concern

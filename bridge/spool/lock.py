@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from bridge.config.paths import escaped, quoted_path
 from bridge.errors import ConfigError
 from bridge.spool.passing import disk_error, is_passing
 
@@ -14,14 +15,14 @@ _OPEN: Final = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 """A FIFO in the place of the file holds nobody."""
 _LOCKS_OF_LINUX: Final = Path("/proc/locks")
 _UNUSABLE: Final = (
-    'spool.directory "{directory}" cannot be used: {reason}: choose a directory that the bridge'
+    "spool.directory {directory} cannot be used: {reason}: choose a directory that the bridge"
     " may write, or set spool.bytes_max = 0"
 )
 _NOT_A_FILE: Final = (
-    '"{path}" is no regular file, so it cannot be locked: remove it, the bridge makes it anew'
+    "{path} is no regular file, so it cannot be locked: remove it, the bridge makes it anew"
 )
 _LOCKED: Final = (
-    'spool "{directory}" is locked by process {owner}: stop it, or give this instance its own'
+    "spool {directory} is locked by process {owner}: stop it, or give this instance its own"
     " spool.directory"
 )
 
@@ -40,17 +41,19 @@ def lock(directory: Path) -> int:
     except OSError as error:
         if is_passing(error):
             raise disk_error(path, error) from error
-        raise ConfigError([_UNUSABLE.format(directory=directory, reason=error.strerror)]) from error
+        raise ConfigError(
+            [_UNUSABLE.format(directory=quoted_path(directory), reason=error.strerror)]
+        ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ConfigError([_NOT_A_FILE.format(path=path)])
+        raise ConfigError([_NOT_A_FILE.format(path=quoted_path(path))])
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         owner = os.read(descriptor, 32).decode("ascii", "replace").strip()
         os.close(descriptor)
         raise ConfigError(
-            [_LOCKED.format(directory=directory, owner=owner or "unknown")]
+            [_LOCKED.format(directory=quoted_path(directory), owner=escaped(owner) or "unknown")]
         ) from error
     try:
         os.ftruncate(descriptor, 0)

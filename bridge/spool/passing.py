@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from bridge.config.paths import quoted_path
 from bridge.errors import DiskError
 
 _ERRNOS: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
@@ -25,6 +26,6 @@ def disk_error(path: Path, error: sqlite3.Error | OSError) -> DiskError:
     """Say what the disk did to the spool at this path, and what to do."""
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return DiskError(
-        f'spool "{path}" could not be opened: {reason}: make room on its file system, or look at'
-        " its disk; what is in the spool stays there"
+        f"spool {quoted_path(path)} could not be opened: {reason}: make room on its file system,"
+        " or look at its disk; what is in the spool stays there"
     )

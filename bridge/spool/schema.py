@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from bridge.config.paths import quoted, quoted_path
 from bridge.errors import ConfigError
 
 FORMAT: Final = 2
 """Format 1 has the same tables; its rows have no checksum."""
 _NEWER: Final = (
-    f'spool "{{path}}" has format {{found}}, this version reads up to {FORMAT}: start the version'
+    f"spool {{path}} has format {{found}}, this version reads up to {FORMAT}: start the version"
     " that wrote it, or choose another spool.directory"
 )
 _FOREIGN: Final = (
-    'spool "{path}" belongs to mqtt.client_id "{owner}", not to "{client_id}": choose another'
+    "spool {path} belongs to mqtt.client_id {owner}, not to {client_id}: choose another"
     " spool.directory, or drain it with its owner"
 )
 _TABLES: Final = (
@@ -53,10 +54,16 @@ def judge(path: Path, client_id: str, *, leaves_no_trace: bool = False) -> None:
         return
     found = int(meta["format"])
     if found > FORMAT:
-        raise ConfigError([_NEWER.format(path=path, found=found)])
+        raise ConfigError([_NEWER.format(path=quoted_path(path), found=found)])
     if meta["client_id"] != client_id:
         raise ConfigError(
-            [_FOREIGN.format(path=path, owner=meta["client_id"], client_id=client_id)]
+            [
+                _FOREIGN.format(
+                    path=quoted_path(path),
+                    owner=quoted(meta["client_id"]),
+                    client_id=quoted(client_id),
+                )
+            ]
         )
 
 

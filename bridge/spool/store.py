@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from bridge.config.paths import quoted_path
 from bridge.errors import BridgeError, ConfigError
 from bridge.spool import mark, schema
 from bridge.spool.lock import lock
@@ -70,6 +71,7 @@ class Store:
         self.lost = ""
         """Why rows that should be there are not, as far as that can be known."""
         self.path = directory / FILE_NAME
+        self._where = quoted_path(self.path)
         self._directory = directory
         self._bytes_max = bytes_max
         self._name = ""
@@ -90,7 +92,7 @@ class Store:
     def _refusal(self, error: sqlite3.Error | OSError) -> BridgeError:
         if is_passing(error):
             return disk_error(self.path, error)
-        return ConfigError([f'spool "{self.path}" cannot be opened: {error}'])
+        return ConfigError([f"spool {self._where} cannot be opened: {error}"])
 
     def _look_for_what_is_lost(self) -> None:
         holder = mark.holds(self._directory)
@@ -111,11 +113,11 @@ class Store:
             is_there = False
         except OSError as error:
             raise SpoolFailedError(
-                f'spool "{self.path}" cannot be looked at: {error.strerror}'
+                f"spool {self._where} cannot be looked at: {error.strerror}"
             ) from error
         if not is_there:
             raise SpoolFailedError(
-                f'spool "{self.path}" was removed or replaced while it is in use: restart the'
+                f"spool {self._where} was removed or replaced while it is in use: restart the"
                 " bridge, which begins a new one"
             )
 
@@ -136,7 +138,7 @@ class Store:
     def _open(self, client_id: str) -> sqlite3.Connection:
         is_new = not self.path.exists()
         if not is_new and not self.path.is_file():
-            raise ConfigError([f'spool "{self.path}" is no file: remove what is there'])
+            raise ConfigError([f"spool {self._where} is no file: remove what is there"])
         # With a log beside it the file may only be the half of it.
         log = self.path.with_name(self.path.name + "-wal")
         has_log = log.exists() and log.stat().st_size > 0
@@ -227,7 +229,7 @@ class Store:
             _roll_back(database)
             if self.live_rows:
                 mark.note_holds(self._directory, self._name)
-            raise SpoolFailedError(f'spool "{self.path}" cannot be written: {error}') from error
+            raise SpoolFailedError(f"spool {self._where} cannot be written: {error}") from error
         self._topics, self._next = topics, following
         self.live_rows += len(rows) - gone_rows
         self.live_bytes += added - gone_bytes
@@ -297,7 +299,7 @@ class Store:
                     break
             cursor.close()  # A reader left open would keep the log from being reused.
         except sqlite3.Error as error:
-            raise SpoolFailedError(f'spool "{self.path}" cannot be read: {error}') from error
+            raise SpoolFailedError(f"spool {self._where} cannot be read: {error}") from error
         return rows, len(rows) < rows_max and read_bytes < bytes_max
 
     def scan(self) -> Iterator[Scanned]:
@@ -318,7 +320,7 @@ class Store:
                     for sequence, key, identity in found:
                         yield Scanned(sequence, name, key, identity)
             except sqlite3.Error as error:
-                raise SpoolFailedError(f'spool "{self.path}" cannot be read: {error}') from error
+                raise SpoolFailedError(f"spool {self._where} cannot be read: {error}") from error
 
     def count_by_topic(self) -> dict[str, int]:
         """Count the rows of each topic that has any."""

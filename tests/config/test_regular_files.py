@@ -123,3 +123,27 @@ def test_the_path_of_a_file_is_told_whole_however_long(tmp_path: Path) -> None:
     assert 3 == len(told)
     assert all(f'"{directory}' in each for each in told), told
     assert not any("..." in each for each in told), told
+
+
+@pytest.mark.parametrize("name", ["no/such/ca.pem", "x" * 6_000])
+def test_an_authority_that_is_not_there_is_told_before_librdkafka_refuses_it(
+    tmp_path: Path, name: str
+) -> None:
+    location = str(tmp_path / name)
+    config = BridgeConfig(
+        kafka=KafkaSection(
+            properties={"security.protocol": "SSL", "ssl.ca.location": location},
+        )
+    )
+
+    (found,) = on_disk.check(config, {})
+
+    assert ("kafka", "properties", "ssl.ca.location") == found.path
+    assert f'file "{location}" could not be read: ' in found.text
+
+
+@pytest.mark.parametrize("location", ["probe", "/etc"])
+def test_where_librdkafka_looks_for_authorities_itself_nothing_is_missing(location: str) -> None:
+    config = BridgeConfig(kafka=KafkaSection(properties={"ssl.ca.location": location}))
+
+    assert [] == list(on_disk.check(config, {}))

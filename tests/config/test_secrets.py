@@ -205,3 +205,11 @@ def test_a_file_that_can_be_no_secret_is_refused(
 
     with pytest.raises(ConfigError, match=problem):
         secrets.read(Secret(file=str(path)), {})
+
+
+def test_the_name_of_a_credential_is_escaped_in_the_remedy_too() -> None:
+    with pytest.raises(ConfigError) as caught:
+        secrets.read(Secret(credential="pw\x1b[31m"), {})
+
+    assert all("\x1b" not in problem for problem in caught.value.problems)
+    assert "LoadCredential=pw\\x1b[31m:" in caught.value.problems[0]

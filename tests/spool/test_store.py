@@ -193,6 +193,28 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         open_store(tmp_path / "file" / "x")
 
 
+def test_whatever_stands_in_a_path_or_a_client_id_is_told_on_one_line(tmp_path: Path) -> None:
+    hostile = tmp_path / "a\nFAKE: all is well\x1b[31m"
+    hostile.mkdir()
+    (hostile / "file").write_text("")
+    (hostile / "spool.sqlite3").mkdir()
+    open_store(hostile / "foreign", client_id="o\x1b[31mther").close()
+    told: list[str] = []
+
+    for directory in (hostile / "file" / "x", hostile, hostile / "foreign"):
+        with pytest.raises(ConfigError) as caught:
+            open_store(directory)
+        told += caught.value.problems
+    kept = open_store(hostile / "kept")
+    with pytest.raises(ConfigError) as locked:
+        open_store(hostile / "kept")
+    kept.close()
+    told += locked.value.problems
+
+    assert 4 == len(told)
+    assert all("\\nFAKE" in each and each.isprintable() for each in told), told
+
+
 def leave_crashed(directory: Path) -> None:
     """Leave a spool whose newest rows are in the log only, as a kill does."""
     script = (
