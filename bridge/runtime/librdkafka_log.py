@@ -15,10 +15,9 @@ _CONTEXT: Final = "eos"
 _BUMP: Final = re.compile(r"in state Assigned for .* epoch bump for .*: (?P<reason>[^:]+)\Z")
 # rd_kafka_idemp_drain_done(): all was answered or given up, and is numbered anew from here.
 _BUMPED: Final = "All partitions drained, bumped epoch to "
-# rd_kafka_handle_Produce_error(): an answer was lost, or was an error that is tried again.
-_RETRY: Final = re.compile(
-    r"(?P<partition>\S+ \[\d+\]) beginning partition drain: drain before retrying\Z"
-)
+# rd_kafka_idemp_drain_toppar(), the first time until all of the partition is answered or given up:
+# an answer was lost, or was an error that is tried again, or is missing while the leader moves.
+_DRAIN: Final = re.compile(r"(?P<partition>\S+ \[\d+\]) beginning partition drain: ")
 # rd_kafka_handle_OutOfOrderSequence(), just before the line of that retry: Kafka has none of it.
 _OUT_OF_SEQUENCE: Final = re.compile(
     r"ProduceRequest for (?P<partition>\S+ \[\d+\]) with .* due to skipped sequence numbers "
@@ -68,8 +67,8 @@ class LogListener:
     def _hear(self, line: str) -> None:
         if refused := _OUT_OF_SEQUENCE.search(line):
             self._out_of_sequence.add(refused["partition"])
-        elif retry := _RETRY.search(line):
-            if retry["partition"] not in self._out_of_sequence:
+        elif drain := _DRAIN.search(line):
+            if drain["partition"] not in self._out_of_sequence:
                 self._doubt()
         elif bump := _BUMP.search(line):
             if self.is_in_doubt or bump["reason"] != _GAP:

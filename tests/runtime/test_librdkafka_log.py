@@ -15,6 +15,10 @@ BUMP = (
 RETRY = "[thrd:kafka:9092/1]: t [3] beginning partition drain: drain before retrying"
 GAP = BUMP.replace("skipped sequence numbers", "message sequence gap")
 BUMPED = "[thrd:kafka:9092/1]: All partitions drained, bumped epoch to PID{Id:0,Epoch:1}"
+LEADER_MOVES = RETRY.replace(
+    "drain before retrying",
+    "wait for outstanding requests to finish before producing to new leader",
+)
 OUT_OF_SEQUENCE = (
     "[thrd:kafka:9092/1]: kafka:9092/1: ProduceRequest for t [3] with 2 message(s) failed due to"
     " skipped sequence numbers (PID{Id:0,Epoch:0}, base seq 7 > next seq 6) caused by previous"
@@ -75,6 +79,7 @@ def test_the_first_line_of_an_epoch_bump_is_heard_with_its_reason() -> None:
     "lines",
     [
         pytest.param([RETRY, GAP, BUMPED], id="before the bump"),
+        pytest.param([LEADER_MOVES, GAP, BUMPED], id="while the leader moves"),
         pytest.param([GAP, RETRY, BUMPED], id="while all is awaited"),
         pytest.param([GAP, OUT_OF_SEQUENCE, RETRY.replace("[3]", "[4]"), BUMPED], id="elsewhere"),
         pytest.param([GAP, OUT_OF_SEQUENCE, RETRY, BUMPED, RETRY, GAP], id="there, later"),

@@ -141,7 +141,7 @@ EVENTS: tuple[Event, ...] = (
         " taken already but not answered for: at most so many records are there twice, the later"
         " copy behind newer ones perhaps, and with the same `idempotency-key`. Nothing is lost."
         " After a record that Kafka refused (`message sequence gap`) it is told only where another"
-        " answer was lost at the same time.",
+        " answer is missing, or was since all under way was last confirmed.",
         "See what happened to the brokers just before. Consumers drop what has a key they know."
         " `kafka.requests_in_flight_max = 1` excludes `skipped sequence numbers`, at a"
         " price: docs/guarantees.md.",
