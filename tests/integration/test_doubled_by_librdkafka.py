@@ -42,16 +42,11 @@ def await_lost(link: ProduceProxy, place: Place, count: int) -> None:
     )
 
 
-def come_back_as_a_broker_that_is_slow_to_lead(
-    scene: Scene, link: ProduceProxy, *, requests_in_flight_max: int
-) -> tuple[BridgeProcess, Reckoning]:
-    """Break the connection with a record in doubt, and let a gap be found behind it.
-
-    In one partition a record is in Kafka and its answer lost. In the other two requests are lost;
-    when they come again, the first is refused, since this broker does not lead yet, and the second
-    is not: it is out of sequence, so librdkafka numbers all that it has anew.
-    """
-    scene.create_topics(partitions=2)
+def start_with_a_device_in_each_partition(
+    scene: Scene, link: ProduceProxy, *, requests_in_flight_max: int = 5
+) -> tuple[BridgeProcess, Publisher, dict[int, str]]:
+    """Start with two partitions that refuse large records, and find whose device is whose."""
+    scene.create_topics(partitions=2, telemetry={"max.message.bytes": "20000"})
     bridge = scene.start(
         kafka={
             "bootstrap_servers": link.bootstrap,
@@ -63,6 +58,21 @@ def come_back_as_a_broker_that_is_slow_to_lead(
     devices.publish([telemetry(f"device-{number}", 0) for number in range(DEVICES)])
     scene.await_nothing_in_flight(bridge)
     device_of = {each.partition: (each.key or b"").decode() for each in scene.read().telemetry}
+    return bridge, devices, device_of
+
+
+def come_back_as_a_broker_that_is_slow_to_lead(
+    scene: Scene, link: ProduceProxy, *, requests_in_flight_max: int
+) -> tuple[BridgeProcess, Reckoning]:
+    """Break the connection with a record in doubt, and let a gap be found behind it.
+
+    In one partition a record is in Kafka and its answer lost. In the other two requests are lost;
+    when they come again, the first is refused, since this broker does not lead yet, and the second
+    is not: it is out of sequence, so librdkafka numbers all that it has anew.
+    """
+    bridge, devices, device_of = start_with_a_device_in_each_partition(
+        scene, link, requests_in_flight_max=requests_in_flight_max
+    )
     gap, doubt = (scene.telemetry, 0), (scene.telemetry, 1)
 
     link.answers_lost_of, link.requests_lost_of = doubt, gap
@@ -113,25 +123,6 @@ def test_with_one_request_in_flight_it_doubles_nothing(scene: Scene, link: Produ
 
     reckoning.assert_nothing_doubled()
     assert [] == bridge.events(EVENT)
-
-
-def start_with_a_device_in_each_partition(
-    scene: Scene, link: ProduceProxy, *, requests_in_flight_max: int = 5
-) -> tuple[BridgeProcess, Publisher, dict[int, str]]:
-    """Start with two partitions that refuse large records, and find whose device is whose."""
-    scene.create_topics(partitions=2, telemetry={"max.message.bytes": "20000"})
-    bridge = scene.start(
-        kafka={
-            "bootstrap_servers": link.bootstrap,
-            "requests_in_flight_max": requests_in_flight_max,
-        },
-        spool={"after_s": SPOOL_AFTER_S},
-    )
-    devices = scene.devices()
-    devices.publish([telemetry(f"device-{number}", 0) for number in range(DEVICES)])
-    scene.await_nothing_in_flight(bridge)
-    device_of = {each.partition: (each.key or b"").decode() for each in scene.read().telemetry}
-    return bridge, devices, device_of
 
 
 def refused_for_good(device_id: str, number: int) -> DeviceMessage:
